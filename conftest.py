@@ -1,0 +1,3 @@
+"""Loads the peers that tests run against."""
+
+pytest_plugins: list[str] = []

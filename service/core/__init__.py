@@ -1,0 +1,1 @@
+"""What vouch does: rules and permissions. Knows no HTTP, no SQL and no cloud SDK."""

@@ -1,0 +1,144 @@
+"""The nouns of the domain. Frozen; nothing here holds a secret."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+DEFAULT_WORKSPACE = "ws_default"
+WORKSPACE_PREFIX = "ws_"
+
+
+class Permission(StrEnum):
+    """What a principal may be allowed to do."""
+
+    READ = "read"
+    VERIFY = "verify"
+    WRITE = "write"
+    REVEAL = "reveal"
+    ADMINISTER = "administer"
+
+
+class Role(StrEnum):
+    """A named set of permissions; each includes the one before it."""
+
+    VIEWER = "viewer"
+    VERIFIER = "verifier"
+    EDITOR = "editor"
+    ADMIN = "admin"
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What the role allows."""
+        return _PERMISSIONS[self]
+
+
+_VIEWER = frozenset({Permission.READ})
+_VERIFIER = _VIEWER | {Permission.VERIFY}
+_EDITOR = _VERIFIER | {Permission.WRITE, Permission.REVEAL}
+_PERMISSIONS = {
+    Role.VIEWER: _VIEWER,
+    Role.VERIFIER: _VERIFIER,
+    Role.EDITOR: _EDITOR,
+    Role.ADMIN: _EDITOR | {Permission.ADMINISTER},
+}
+
+
+class PrincipalKind(StrEnum):
+    """How somebody proved who they are."""
+
+    API_KEY = "api_key"
+    USER = "user"
+    TOKEN = "token"  # noqa: S105 - a word, not a password
+    ANONYMOUS = "anonymous"
+    OPERATOR = "operator"
+    """Somebody at the command line, beside the data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling, and what for. `teamspaces` None means all of them and the workspace level."""
+
+    kind: PrincipalKind
+    id: str
+    name: str
+    workspace: str
+    role: Role
+    teamspaces: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A principal, and where the request came from: what the audit trail needs."""
+
+    principal: Principal
+    request_id: str = ""
+    address: str = ""
+
+
+class Scope(NamedTuple):
+    """Where a credential lives. An empty teamspace is the workspace level."""
+
+    workspace: str
+    teamspace: str = ""
+
+
+class Credential(NamedTuple):
+    """The metadata of an access credential; its secret is in an envelope beside it.
+
+    `version` counts payloads (the envelope is bound to it), `revision` counts changes of any kind (the ETag).
+    `public` is the canonical JSON of the payload's public fields, `verification` the last known report as JSON.
+    Times are aware, in UTC.
+    """
+
+    id: str
+    workspace: str
+    teamspace: str
+    name: str
+    provider: str
+    type: str
+    provider_default: bool
+    allowed_in_tasks: bool
+    version: int
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    public: str
+    status: str | None
+    verification: str | None
+
+    @property
+    def scope(self) -> Scope:
+        """The workspace and teamspace it lives in."""
+        return Scope(self.workspace, self.teamspace)
+
+
+class Sealed(NamedTuple):
+    """Ciphertext, and the id of the key-encryption key that its data key is wrapped with."""
+
+    key_id: str
+    envelope: bytes
+
+
+class ApiKey(NamedTuple):
+    """An API key as the store keeps it: a hash, never the key. `teamspaces` None means all."""
+
+    id: str
+    name: str
+    secret_hash: bytes
+    workspace: str
+    role: Role
+    teamspaces: frozenset[str] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class User(NamedTuple):
+    """Somebody who signs in with HTTP Basic. `password_hash` is an argon2id string."""
+
+    name: str
+    password_hash: str
+    workspace: str
+    role: Role
+    created_at: datetime

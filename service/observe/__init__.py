@@ -1,0 +1,1 @@
+"""Request ids, logs without secrets, limits."""

@@ -1,0 +1,225 @@
+"""What a kind of credential is, and how a probe is run: bounded, recorded, and unknown unless it says otherwise."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from verifiers.egress import Egress
+from verifiers.fields import Endpoint, PayloadSchema, Secret
+from verifiers.settings import ProviderSettings
+from verifiers.verdict import (
+    TIMED_OUT,
+    Check,
+    CheckOutcome,
+    Fault,
+    NotVerified,
+    Outcome,
+    Reason,
+    Report,
+    Verdict,
+    unknown,
+)
+
+log = logging.getLogger("vouch.verifiers")
+
+
+class CloudProvider(StrEnum):
+    """The providers of the TileDB v4 dialect."""
+
+    AWS = "AWS"
+    AZURE = "AZURE"
+    GCP = "GCP"
+
+
+class AccessCredentialType(StrEnum):
+    """The second half of the registry's key."""
+
+    KEY = "key"
+    ARN = "arn"
+    TOKEN = "token"  # noqa: S105 - a word, not a password
+    AZURE_TOKEN = "azure_token"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of credential: everything the service needs to store, redact, document and route it.
+
+    `slot` is the pair of keys it sits under in a TileDB request, such as `("credential", "aws")`; None keeps it off that wire.
+    """
+
+    provider: str
+    type: str
+    title: str
+    schema: type[PayloadSchema]
+    slot: tuple[str, str] | None = None
+
+    @cached_property
+    def secret_fields(self) -> tuple[str, ...]:
+        """Names of the fields that are sealed and never shown."""
+        return tuple(name for name, one in self.schema().fields.items() if isinstance(one, Secret))
+
+    @cached_property
+    def target_fields(self) -> tuple[str, ...]:
+        """Names of the fields that choose which host a probe contacts."""
+        fields = self.schema().fields.items()
+        return tuple(name for name, one in fields if isinstance(one, Endpoint) and one.probed)
+
+    @cached_property
+    def wire_secret_fields(self) -> tuple[str, ...]:
+        """The secret fields that the TileDB wire has."""
+        hidden = self.schema.off_wire()
+        return tuple(name for name in self.secret_fields if name not in hidden)
+
+    def split(self, values: Mapping[str, Any]) -> "Payload":
+        """Divide a loaded payload into its public and its secret fields."""
+        secret = {name: values[name] for name in self.secret_fields if name in values}
+        public = {name: value for name, value in values.items() if name not in secret}
+        return Payload(self, public, secret)
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The fields of one credential. `payload["name"]` is None for an optional field that was not given."""
+
+    kind: Kind
+    public: Mapping[str, Any]
+    secret: Mapping[str, str] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - text or a flag, as the schema says
+        return self.secret.get(name, self.public.get(name))
+
+    @property
+    def target(self) -> str | None:
+        """The endpoint that the caller chose for the probe, if any."""
+        return next((self.public[name] for name in self.kind.target_fields if self.public.get(name)), None)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Step:
+    """The check under way: it passes unless told otherwise."""
+
+    outcome: CheckOutcome = CheckOutcome.PASS
+    reason: str = Reason.OK.value
+    message: str = ""
+
+    def warn(self, reason: str, message: str) -> None:
+        """The credential works, but somebody should know this."""
+        self.outcome, self.reason, self.message = CheckOutcome.WARN, reason, message
+
+    def skip(self, reason: str, message: str) -> None:
+        """The check could not say anything."""
+        self.outcome, self.reason, self.message = CheckOutcome.SKIP, reason, message
+
+
+@dataclass
+class Run:
+    """One run of a probe: what it may use, and what it has found so far.
+
+    `thorough` is true when a person asked: only then may a probe make calls that are meant to be refused.
+    """
+
+    egress: Egress
+    settings: ProviderSettings
+    thorough: bool = True
+    now: Callable[[], datetime] = _utc_now
+    identity: dict[str, str] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    expires_at: datetime | None = None
+    retry_after: int | None = None
+
+    @contextmanager
+    def check(self, name: str) -> Iterator[Step]:
+        """Time and record one named check. A `NotVerified` inside is recorded, and goes on up."""
+        step = Step()
+        started = time.perf_counter()
+        try:
+            yield step
+        except NotVerified as stopped:
+            # Red only for what the provider refused: an unanswered question is skipped, not failed.
+            rejected = stopped.verdict.outcome is Outcome.FAILED
+            step.outcome = CheckOutcome.FAIL if rejected else CheckOutcome.SKIP
+            step.reason, step.message = stopped.verdict.reason.value, stopped.verdict.message
+            raise
+        except (asyncio.CancelledError, TimeoutError):
+            step.skip(TIMED_OUT.reason.value, TIMED_OUT.message)
+            raise
+        except Exception:
+            step.skip(_BROKEN.reason.value, _BROKEN.message)
+            raise
+        finally:
+            spent = round((time.perf_counter() - started) * 1000)
+            self.checks.append(Check(name, step.outcome, step.reason, step.message, spent))
+
+
+Probe = Callable[[Payload, Run], Awaitable[Verdict]]
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A kind and its probe: the unit of the registry.
+
+    The probe returns `WORKS` when the provider accepted the credential, and raises `NotVerified` otherwise.
+    """
+
+    kind: Kind
+    probe: Probe
+
+
+_BROKEN = unknown(
+    Reason.PROVIDER_ERROR,
+    Fault.SERVICE,
+    "The probe stopped on an answer it did not expect.",
+    "Try again; if it goes on, report it with the request id.",
+)
+
+
+async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float) -> Report:
+    """Run a probe and say what it found; never raises but for cancellation from outside.
+
+    Args:
+        verifier: the kind's probe.
+        payload: the credential to verify; it must be of the verifier's kind.
+        run: a fresh run.
+        deadline: seconds for the whole probe.
+    """
+    checked_at = run.now()
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(deadline):
+            verdict = await verifier.probe(payload, run)
+        if not isinstance(verdict, Verdict):
+            raise TypeError("a probe must return a Verdict")
+    except NotVerified as stopped:
+        verdict = stopped.verdict
+    except TimeoutError:
+        verdict = TIMED_OUT
+    except Exception as error:  # noqa: BLE001 - whatever is not listed is unknown
+        # The type and the place alone: an exception's text may quote what it was given.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
+        log.error("probe of %s/%s raised %s at %s", payload.kind.provider, payload.kind.type, type(error).__name__, where)
+        verdict = _BROKEN
+    return Report(
+        provider=payload.kind.provider,
+        type=payload.kind.type,
+        verdict=verdict,
+        checked_at=checked_at,
+        duration_ms=round((time.perf_counter() - started) * 1000),
+        identity=dict(run.identity),
+        checks=tuple(run.checks),
+        expires_at=run.expires_at,
+        retry_after=run.retry_after,
+    )

@@ -1,0 +1,51 @@
+"""What the operator says about providers and about the way out; the service's configuration is made of these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AwsSettings:
+    """`[providers.aws]`. `{region}` in an endpoint is replaced by `region`."""
+
+    region: str = "us-east-1"
+    sts_endpoint: str = "https://sts.{region}.amazonaws.com"
+    s3_endpoint: str = "https://s3.{region}.amazonaws.com"
+    other_sts_endpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GcpSettings:
+    """`[providers.gcp]`."""
+
+    token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+    storage_endpoint: str = "https://storage.googleapis.com"
+
+
+@dataclass(frozen=True)
+class AzureSettings:
+    """`[providers.azure]`. `{account}` in the endpoint is replaced by the storage account's name."""
+
+    authority: str = "https://login.microsoftonline.com"
+    blob_endpoint: str = "https://{account}.blob.core.windows.net"
+
+
+@dataclass(frozen=True)
+class ProviderSettings:
+    """`[providers]`: what it names is the operator's word and reachable even where callers' endpoints are not."""
+
+    aws: AwsSettings = field(default_factory=AwsSettings)
+    gcp: GcpSettings = field(default_factory=GcpSettings)
+    azure: AzureSettings = field(default_factory=AzureSettings)
+
+
+@dataclass(frozen=True)
+class EgressSettings:
+    """`[egress]`: what callers' endpoints may reach, and which certificates are believed.
+
+    `allow` entries are `address:port`, `network/prefix` or `name:port`; they may be private and plain http.
+    """
+
+    allow: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (443,)
+    ca_file: str = ""
