@@ -30,6 +30,9 @@ from verifiers.verdict import (
 log = logging.getLogger("vouch.verifiers")
 
 
+SchemaClass = type[PayloadSchema]
+
+
 class CloudProvider(StrEnum):
     """The providers of the TileDB v4 dialect."""
 
@@ -51,13 +54,14 @@ class AccessCredentialType(StrEnum):
 class Kind:
     """A kind of credential: everything the service needs to store, redact, document and route it.
 
-    `slot` is the pair of keys it sits under in a TileDB request, such as `("credential", "aws")`; None keeps it off that wire.
+    `slot` is the pair of keys it sits under in a TileDB request, such as `("credential", "aws")`; None keeps it off
+    that wire.
     """
 
     provider: str
     type: str
     title: str
-    schema: type[PayloadSchema]
+    schema: SchemaClass
     slot: tuple[str, str] | None = None
 
     @cached_property
@@ -92,7 +96,7 @@ class Payload:
     public: Mapping[str, Any]
     secret: Mapping[str, str] = field(repr=False)
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - text or a flag, as the schema says
+    def __getitem__(self, name: str) -> Any:
         return self.secret.get(name, self.public.get(name))
 
     @property
@@ -199,7 +203,7 @@ async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float
         async with asyncio.timeout(deadline):
             verdict = await verifier.probe(payload, run)
         if not isinstance(verdict, Verdict):
-            raise TypeError("a probe must return a Verdict")
+            raise TypeError("a probe must return a Verdict")  # noqa: TRY301 - it is handled as any other surprise
     except NotVerified as stopped:
         verdict = stopped.verdict
     except TimeoutError:
@@ -210,7 +214,13 @@ async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
-        log.error("probe of %s/%s raised %s at %s", payload.kind.provider, payload.kind.type, type(error).__name__, where)
+        log.error(
+            "probe of %s/%s raised %s at %s",
+            payload.kind.provider,
+            payload.kind.type,
+            type(error).__name__,
+            where,
+        )
         verdict = _BROKEN
     return Report(
         provider=payload.kind.provider,

@@ -33,7 +33,7 @@ class Text(fields.String):
         rule: Callable[[str], None] | None = None,
         on_wire: bool = True,
         derived: bool = False,
-        **kwargs: Any,  # noqa: ANN401 - marshmallow's own arguments
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.longest = longest
@@ -43,7 +43,7 @@ class Text(fields.String):
         self.derived = derived
         self.allow_blank = False
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:  # noqa: ANN401, ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError("Must be a string.")
         if not value and self.allow_blank:
@@ -66,7 +66,7 @@ class Secret(Text):
 class Flag(fields.Boolean):
     """True or false, and nothing that merely looks like them."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:  # noqa: ANN401, ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
             raise ValidationError("Must be true or false.")
         return value
@@ -81,7 +81,7 @@ class Endpoint(Text):
         probed: whether a probe contacts it; an endpoint that only jobs use is not.
     """
 
-    def __init__(self, *, probed: bool = True, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, probed: bool = True, **kwargs: Any) -> None:
         super().__init__(longest=2048, rule=require_url, **kwargs)
         self.probed = probed
 
@@ -109,7 +109,7 @@ class PayloadSchema(Schema):
     error_messages = {"type": "Must be an object.", "unknown": "Unknown field."}  # noqa: RUF012 - marshmallow's way
 
     @pre_load
-    def drop_nulls(self, data: Any, **kwargs: Any) -> Any:  # noqa: ANN401, ARG002
+    def drop_nulls(self, data: Any, **kwargs: Any) -> Any:
         """Treat null as absent."""
         if not isinstance(data, Mapping):
             return data

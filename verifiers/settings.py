@@ -16,10 +16,11 @@ class AwsSettings:
 
 @dataclass(frozen=True)
 class GcpSettings:
-    """`[providers.gcp]`."""
+    """`[providers.gcp]`. `project` is where HMAC keys list buckets; empty: in each key's own default project."""
 
     token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
     storage_endpoint: str = "https://storage.googleapis.com"
+    project: str = ""
 
 
 @dataclass(frozen=True)

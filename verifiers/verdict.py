@@ -19,7 +19,7 @@ class Reason(StrEnum):
     """Why, in one stable word."""
 
     OK = "ok"
-    BAD_SECRET = "bad_secret"
+    BAD_SECRET = "bad_secret"  # noqa: S105 - a word, not a password
     UNKNOWN_KEY = "unknown_key"
     DISABLED = "disabled"
     EXPIRED = "expired"
@@ -91,7 +91,7 @@ TIMED_OUT = unknown(
 )
 
 
-class NotVerified(Exception):  # noqa: N818 - it is an answer, not an error
+class NotVerified(Exception):
     """Raised by a probe that can go no further: the verdict says why. Its text is the verdict's message."""
 
     def __init__(self, verdict: Verdict) -> None:

@@ -133,5 +133,5 @@ class EnvelopeBroken(VouchError):
         super().__init__("Something went wrong on our side.")
 
 
-class RefusesToStart(Exception):  # noqa: N818 - it says what it does
+class RefusesToStart(Exception):
     """Something an operator has to mend before the service may run: one line that says what."""

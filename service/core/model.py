@@ -112,6 +112,11 @@ class Credential(NamedTuple):
         """The workspace and teamspace it lives in."""
         return Scope(self.workspace, self.teamspace)
 
+    @property
+    def tag(self) -> str:
+        """What the ETag says: another one for every representation, also of a namesake that came later."""
+        return f"{self.id}.{self.revision}"
+
 
 class Sealed(NamedTuple):
     """Ciphertext, and the id of the key-encryption key that its data key is wrapped with."""

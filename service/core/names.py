@@ -1,0 +1,44 @@
+"""Which names are allowed: one rule for bodies, paths, queries and the command line."""
+
+import re
+import unicodedata
+
+from service.core.errors import Invalid
+from service.core.model import WORKSPACE_PREFIX
+
+LONGEST_NAME = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def name_fault(name: str) -> str | None:
+    """What is wrong with a credential's name, as a sentence that says what to do; None if nothing is."""
+    if not 1 <= len(name) <= LONGEST_NAME:
+        return f"Must be 1 to {LONGEST_NAME} characters long."
+    if _CONTROL.search(name):
+        return "Must not contain control characters."
+    if "/" in name or "\\" in name or name in (".", ".."):
+        return "Must not contain a slash or a backslash, nor be . or .. alone."
+    if name.startswith(WORKSPACE_PREFIX):
+        return f"Must not start with {WORKSPACE_PREFIX}: that is kept for workspaces."
+    if not unicodedata.is_normalized("NFC", name):
+        return "Must be in Unicode normalization form C (NFC)."
+    return None
+
+
+def teamspace_fault(teamspace: str) -> str | None:
+    """What is wrong with a teamspace's id; an empty one is the workspace level and right."""
+    if len(teamspace) > LONGEST_NAME:
+        return f"Must be at most {LONGEST_NAME} characters long."
+    if _CONTROL.search(teamspace):
+        return "Must not contain control characters."
+    return None
+
+
+def require_name(name: str) -> None:
+    """Refuse a bad name.
+
+    Raises:
+        Invalid: with the field `name`.
+    """
+    if fault := name_fault(name):
+        raise Invalid({"name": fault})
