@@ -1,0 +1,98 @@
+"""Read a JSON body: bounded, strict, and never a 500 whatever it holds."""
+
+import json
+from typing import Any, NoReturn
+
+from aiohttp import hdrs, web
+
+from service.api.errors import TooLarge, WrongMediaType
+from service.core.errors import Malformed
+
+# Requests are three levels deep; more than this is an attack on whoever walks the tree.
+_DEEPEST = 32
+_SURROGATES = range(0xD800, 0xE000)
+
+
+async def read_json(request: web.Request) -> Any:
+    """The body of a request, parsed.
+
+    Duplicate keys, NaN and Infinity, lone surrogates, bad UTF-8 and deep nesting are malformed
+    (RFC 8259 sections 4, 6, 8.1 and 8.2 leave them to the parser; two parsers that differ are a hole).
+
+    Raises:
+        TooLarge: over the service's limit, declared or found.
+        WrongMediaType: not JSON, or compressed.
+        Malformed: not JSON after all.
+    """
+    require_length(request)
+    if request.content_type != "application/json" or request.charset not in (None, "utf-8", "UTF-8", "utf8"):
+        raise WrongMediaType("Send JSON, with Content-Type: application/json.")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise WrongMediaType("Send the body uncompressed.")
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large(request) from None
+    return parse_json(raw)
+
+
+def require_length(request: web.BaseRequest) -> None:
+    """Refuse a declared length over the limit before anything is read."""
+    limit = request.client_max_size
+    if request.content_length is not None and request.content_length > limit:
+        raise TooLarge(f"The body must be at most {limit} bytes long.")
+
+
+def _too_large(request: web.BaseRequest) -> TooLarge:
+    return TooLarge(f"The body must be at most {request.client_max_size} bytes long.")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Strict JSON.
+
+    Raises:
+        Malformed: with a sentence that quotes nothing of it.
+    """
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_constant)
+    except UnicodeDecodeError:
+        raise Malformed("The body is not UTF-8.") from None
+    except RecursionError:
+        raise Malformed("The body is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"The body is not JSON: line {error.lineno}, column {error.colno}.") from None
+    except ValueError:
+        # CPython refuses integers of over 4,300 digits with a plain ValueError.
+        raise Malformed("The body holds a number that is too long.") from None
+    _inspect(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("The body has an object with a field twice.")
+    return found
+
+
+def _constant(_name: str) -> NoReturn:
+    raise Malformed("The body holds NaN or Infinity, which JSON does not have.")
+
+
+def _inspect(value: Any) -> None:
+    """Walk the tree level by level: no recursion of ours."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                below += one.keys()
+                below += one.values()
+            elif isinstance(one, list):
+                below += one
+            elif isinstance(one, str) and not one.isascii() and any(ord(char) in _SURROGATES for char in one):
+                raise Malformed("The body holds half of a surrogate pair.")
+        if not below:
+            return
+        level = below
+    raise Malformed("The body is nested too deeply.")

@@ -1,0 +1,83 @@
+"""What the v4 dialect answers. No marshmallow here: a list of a thousand is a hot path."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+from verifiers.registry import Registry
+
+from service.api.errors import Failure
+from service.core.model import Credential
+from verifiers.verdict import Report, rfc3339
+
+JSON = "application/json"
+
+
+def access_credential(credential: Credential, registry: Registry) -> dict[str, Any]:
+    """An AccessCredential. Secrets are there as empty strings: the generated clients refuse a missing one."""
+    shown: dict[str, Any] = {
+        "credential_type": "teamspace" if credential.teamspace else "workspace",
+        "uuid": credential.id,
+        "id": credential.id,
+        "name": credential.name,
+        "provider": credential.provider,
+        "provider_default": credential.provider_default,
+        "allowed_in_tasks": credential.allowed_in_tasks,
+        "created_at": rfc3339(credential.created_at),
+        "updated_at": rfc3339(credential.updated_at),
+    }
+    verifier = registry.get(credential.provider, credential.type)
+    if verifier is not None and verifier.kind.slot is not None:
+        outer, inner = verifier.kind.slot
+        payload = orjson.loads(credential.public)
+        for name in verifier.kind.wire_secret_fields:
+            payload[name] = ""
+        shown[outer] = {inner: payload}
+    if credential.status is not None:
+        shown["status"] = credential.status
+    if credential.verification is not None:
+        shown["verification"] = orjson.Fragment(credential.verification)
+    return shown
+
+
+def one(credential: Credential, registry: Registry) -> web.Response:
+    """A CredentialGetResponse with its strong ETag."""
+    body = orjson.dumps({"data": access_credential(credential, registry)})
+    return web.Response(body=body, content_type=JSON, headers={hdrs.ETAG: f'"{credential.tag}"'})
+
+
+def page(credentials: Sequence[Credential], registry: Registry, *, number: int, size: int, total: int) -> web.Response:
+    """A CredentialsListResponse."""
+    body = {
+        "data": [access_credential(each, registry) for each in credentials],
+        "pagination_metadata": {
+            "page": number,
+            "per_page": size,
+            "total_pages": -(-total // size),
+            "total_items": total,
+        },
+    }
+    return web.Response(body=orjson.dumps(body), content_type=JSON)
+
+
+def verified(report: Report, *, representation: bool) -> web.Response:
+    """200, empty unless the client asked for the report (RFC 7240)."""
+    if not representation:
+        return web.Response()
+    headers = {"Preference-Applied": "return=representation"}
+    return web.Response(body=orjson.dumps(report.to_dict()), content_type=JSON, headers=headers)
+
+
+def error(failure: Failure, request_id: str) -> web.Response:
+    """The Error body."""
+    body = orjson.dumps(failure.error_body(request_id))
+    return web.Response(status=failure.status, body=body, content_type=JSON, headers=failure.headers)
+
+
+def rename_fields(fields: Mapping[str, str], path: str) -> dict[str, str]:
+    """The core says `payload.…`; the wire says where that payload sits."""
+    return {
+        f"{path}{name.removeprefix('payload')}" if name == "payload" or name.startswith("payload.") else name: sentence
+        for name, sentence in fields.items()
+    }

@@ -1,0 +1,132 @@
+"""`create_app(config)`: the only place that wires."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+from verifiers.registry import BrokenVerifier, Registry, load_registry
+
+from service import bootstrap
+from service.api import openapi
+from service.api.middleware import Dialect, pipeline
+from service.api.tiledb import handlers as tiledb
+from service.api.tiledb import openapi as tiledb_openapi
+from service.api.tiledb import render as tiledb_render
+from service.api.tiledb import routes as tiledb_routes
+from service.api.tiledb.schemas import RequestSchemas
+from service.app_keys import AUTHENTICATOR, CONFIG, CREDENTIALS, HEALTH, REGISTRY, VERIFICATION
+from service.auth.authenticator import Authenticator
+from service.auth.passwords import Passwords
+from service.auth.tokens import Tokens
+from service.config import Config
+from service.core.credentials import Credentials
+from service.core.envelope import Envelope, check_canary
+from service.core.errors import RefusesToStart
+from service.core.store import Store
+from service.core.verification import Lanes, Quotas, Verification
+from service.health import Health
+from service.observe import logs
+from service.observe.limits import Windows
+from service.observe.origin import parse_networks
+from verifiers.base import Run
+from verifiers.egress import Egress
+
+_OPERATIONS = frozenset({"/livez", "/readyz", "/version", "/openapi.json"})
+
+
+def create_app(config: Config) -> web.Application:
+    """The application; its store, key ring and sessions open when it starts and close when it stops.
+
+    Raises:
+        RefusesToStart: an installed verifier is broken.
+    """
+    logs.silence_libraries()
+    registry = installed_verifiers()
+    schemas = RequestSchemas(registry)
+    documented = openapi.routes(document(schemas))
+    dialects = (Dialect(tiledb_routes.PREFIX, tiledb_render.error),)
+    public = _OPERATIONS | {route.path for route in documented}
+    app = web.Application(
+        middlewares=[pipeline(dialects, public, parse_networks(config.server.trusted_proxies))],
+        client_max_size=config.server.max_body_bytes,
+    )
+    app[CONFIG] = config
+    app[REGISTRY] = registry
+    app[tiledb.SCHEMAS] = schemas
+    app.add_routes(tiledb_routes.ROUTES)
+    app.add_routes(documented)
+    app[HEALTH] = health = Health()
+    app.add_routes(health.routes())
+    app.cleanup_ctx.append(_run)
+    return app
+
+
+def document(schemas: RequestSchemas) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return openapi.build(tiledb_openapi.part(schemas))
+
+
+def installed_verifiers() -> Registry:
+    """The verifiers, installed packages' included.
+
+    Raises:
+        RefusesToStart: one of them is broken.
+    """
+    try:
+        return load_registry()
+    except BrokenVerifier as error:
+        raise RefusesToStart(str(error)) from None
+
+
+async def _run(app: web.Application) -> AsyncIterator[None]:
+    """Own what lives as long as the application."""
+    config = app[CONFIG]
+    store = await bootstrap.open_store(config)
+    try:
+        envelope = await bootstrap.unlock(config, store)
+        async with Egress(config.egress) as egress:
+            app[AUTHENTICATOR] = who = authenticator(config, store, egress)
+            try:
+                app[CREDENTIALS] = credentials = Credentials(store, envelope, app[REGISTRY])
+                app[VERIFICATION] = verification(config, store, credentials, app[REGISTRY], egress)
+                app[HEALTH].watch({"store": store.ping, "key_ring": lambda: _check_ring(store, envelope)})
+                yield
+            finally:
+                await who.close()
+    finally:
+        await store.close()
+
+
+def authenticator(config: Config, store: Store, egress: Egress) -> Authenticator:
+    """Every way of proving who one is."""
+    oauth2 = config.auth.oauth2
+    return Authenticator(
+        store,
+        Passwords(),
+        Tokens(oauth2, egress.operator) if oauth2.issuer else None,
+        anonymous_role=config.auth.anonymous_role,
+        failures=Windows(config.limits.authentication_failures),
+    )
+
+
+def verification(
+    config: Config, store: Store, credentials: Credentials, registry: Registry, egress: Egress
+) -> Verification:
+    """Verifying, with its deadline, lanes and quotas."""
+    limits = config.limits
+    return Verification(
+        store,
+        credentials,
+        registry,
+        start_run=lambda: Run(egress=egress, settings=config.providers),
+        deadline=config.verification.deadline_seconds,
+        lanes=Lanes(config.verification.concurrency),
+        quotas=Quotas(Windows(limits.verifications_per_caller), Windows(limits.verifications_per_target)),
+    )
+
+
+async def _check_ring(store: Store, envelope: Envelope) -> None:
+    canary = await store.get_canary()
+    if canary is None:
+        raise RefusesToStart("The store has no canary.")
+    await check_canary(envelope, canary)

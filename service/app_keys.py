@@ -1,0 +1,21 @@
+"""What the application carries, by typed key. Nothing else."""
+
+from aiohttp import web
+from verifiers.registry import Registry
+
+from service.auth.authenticator import Authenticator
+from service.config import Config
+from service.core.credentials import Credentials
+from service.core.model import Caller
+from service.core.verification import Verification
+from service.health import Health
+
+CONFIG = web.AppKey("CONFIG", Config)
+REGISTRY = web.AppKey("REGISTRY", Registry)
+CREDENTIALS = web.AppKey("CREDENTIALS", Credentials)
+VERIFICATION = web.AppKey("VERIFICATION", Verification)
+AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
+HEALTH = web.AppKey("HEALTH", Health)
+
+CALLER: web.RequestKey[Caller] = web.RequestKey("CALLER", Caller)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("REQUEST_ID", str)

@@ -1,0 +1,66 @@
+"""What an orchestrator asks: livez, readyz, version. No authentication, nothing secret."""
+
+import asyncio
+import platform
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+from aiohttp import web
+
+from service import __version__
+from service.core.errors import RefusesToStart, VouchError
+
+CHECK_SECONDS = 2.0
+
+
+class Health:
+    """Readiness, by named part. It turns off first when the service is about to stop."""
+
+    def __init__(self) -> None:
+        self._parts: Mapping[str, Callable[[], Awaitable[None]]] = {}
+        self.draining = False
+
+    def routes(self) -> list[web.RouteDef]:
+        """The three paths."""
+        return [
+            web.get("/livez", self.livez),
+            web.get("/readyz", self.readyz),
+            web.get("/version", self.version),
+        ]
+
+    def watch(self, parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        """Say which parts readiness is made of; each is a check that raises when its part does not work."""
+        self._parts = parts
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        """The process answers; depends on nothing (requirement 36)."""
+        return _answer({"status": "alive"})
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Whether requests can be served, part by part."""
+        states = dict(zip(self._parts, await asyncio.gather(*map(_state, self._parts.values())), strict=True))
+        if self.draining:
+            states["service"] = "draining"
+        ready = all(state == "ok" for state in states.values())
+        return _answer({"status": "ready" if ready else "not ready", "checks": states}, 200 if ready else 503)
+
+    async def version(self, _request: web.Request) -> web.Response:
+        """What is running."""
+        return _answer({"name": "vouch", "version": __version__, "python": platform.python_version()})
+
+
+async def _state(check: Callable[[], Awaitable[None]]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} s"
+    except (VouchError, RefusesToStart) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - readiness must say no, not fail
+        return f"failed ({type(error).__name__})"
+    return "ok"
+
+
+def _answer(body: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
