@@ -1,3 +1,10 @@
 """Loads the peers that tests run against."""
 
-pytest_plugins: list[str] = []
+pytest_plugins = [
+    "tests.peers.aws_stub",
+    "tests.peers.azurite",
+    "tests.peers.faults",
+    "tests.peers.google",
+    "tests.peers.issuer",
+    "tests.peers.moto",
+]

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,7 @@ from service.auth.settings import OAuth2Settings
 from service.core.errors import RefusesToStart
 from service.core.model import Role
 from service.settings_tree import build, overlay
+from verifiers.addresses import parse_allow
 from verifiers.settings import EgressSettings, ProviderSettings
 
 
@@ -172,6 +174,15 @@ def check(config: Config) -> None:
     for holds, sentence in rules:
         if not holds:
             raise RefusesToStart(sentence)
+    try:
+        parse_allow(config.egress.allow)
+    except ValueError as error:
+        raise RefusesToStart(f"{error}.") from None
+    if config.egress.ca_file:
+        try:
+            ssl.create_default_context(cafile=config.egress.ca_file)
+        except OSError:  # ssl.SSLError is one
+            raise RefusesToStart(f"egress.ca_file: {config.egress.ca_file} holds no certificates.") from None
 
 
 def _urls(config: Config) -> list[tuple[str, str]]:

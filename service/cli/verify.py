@@ -12,9 +12,6 @@ from service.cli.common import config_option
 from service.config import Config, load_config
 from service.core.errors import Invalid, RefusesToStart, UnsupportedKind, VouchError
 from service.observe import logs
-from verifiers.base import Run
-from verifiers.base import verify as run_probe
-from verifiers.egress import Egress
 from verifiers.verdict import Outcome, Report
 
 _EXIT = {Outcome.VERIFIED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
@@ -44,10 +41,15 @@ def verify(config_path: Path | None, file: BinaryIO) -> None:
 
 
 async def _verify(config: Config, raw: bytes) -> Report:
+    # Here and not above: the other commands need not wait for the web framework.
     from service.api.body import parse_json
     from service.api.tiledb.schemas import RequestSchemas
     from service.app import installed_verifiers
+    from verifiers.base import Run, verify
+    from verifiers.egress import Egress
 
+    if len(raw) > config.server.max_body_bytes:
+        raise Invalid({"body": f"Must be at most {config.server.max_body_bytes} bytes long."})
     registry = installed_verifiers()
     wanted = RequestSchemas(registry).load_verifiable(parse_json(raw))
     if wanted.payload is None:
@@ -58,4 +60,4 @@ async def _verify(config: Config, raw: bytes) -> Report:
         raise UnsupportedKind(f"Nothing here verifies {kind.provider} credentials of the type {kind.type}.")
     async with Egress(config.egress) as egress:
         run = Run(egress=egress, settings=config.providers)
-        return await run_probe(verifier, wanted.payload, run, config.verification.deadline_seconds)
+        return await verify(verifier, wanted.payload, run, config.verification.deadline_seconds)

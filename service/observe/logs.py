@@ -50,10 +50,10 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LineHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -65,6 +65,36 @@ def configure(level: str, form: str) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("vouch").setLevel(level)
     silence_libraries()
+
+
+def _write(line: str) -> None:
+    """One line on standard error; that nobody reads it any more is no reason to fail a request."""
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+class _Lines:
+    """What structlog writes to."""
+
+    def __init__(self, *_names: object) -> None:
+        """structlog hands over the logger's name, which the event has already."""
+
+    def msg(self, line: str) -> None:
+        """Write an event."""
+        _write(line)
+
+    debug = info = warning = error = critical = msg
+
+
+class _LineHandler(logging.Handler):
+    """The same, for the standard library's loggers."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        _write(self.format(record))
 
 
 def silence_libraries() -> None:
