@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.peers.faults import CANARY, METADATA_URL, REDIRECTS, FaultMode, FaultPeer
-from tests.verifiers.ways_out import egress, refusal
+from tests.verifiers.ways_out import Zone, egress, refusal
 from verifiers.egress import USER_AGENT, Answer, Egress
 from verifiers.settings import EgressSettings
 from verifiers.verdict import TIMED_OUT, Fault, NotVerified, Reason
@@ -58,10 +58,11 @@ async def test_no_proxy_and_no_netrc_is_taken_from_the_environment(fault_peer, m
 
 async def test_no_cookie_is_kept(fault_peer):
     """One caller's answer must not travel with the next one's request."""
-    async with egress() as out:
-        fault_peer.headers = {"Set-Cookie": "session=canary; Path=/"}
+    fault_peer.headers = {"Set-Cookie": "session=canary; Path=/"}
+    async with egress(Zone(provider_example=[["127.0.0.1"]])) as out:
         for _ in range(2):
-            await out.operator.request("GET", fault_peer.url)
+            await out.operator.request("GET", f"http://provider.example:{fault_peer.port}/")
+    assert len(fault_peer.requests) == 2
     assert not any(b"cookie" in one.lower() for one in fault_peer.requests)
 
 

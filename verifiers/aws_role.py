@@ -1,0 +1,176 @@
+"""AWS roles, proved by assuming them as the service with STS AssumeRole; and whether they insist on the external id.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; the confused deputy:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html. The answer holds temporary credentials: they
+are never read, kept, logged or shown. The role's `endpoint` is for the jobs that use it: no probe contacts it.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from marshmallow import ValidationError
+
+from verifiers.aws_identity import ServiceIdentity
+from verifiers.aws_sts import Sts, endpoints
+from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload, Run, Verifier
+from verifiers.egress import Answer
+from verifiers.fields import Endpoint, Flag, PayloadSchema, Text
+from verifiers.sigv4 import ACCESS_DENIED, CLOCK_CODES, Call, Keys, error_code, judge, root, send, text_of
+from verifiers.verdict import TIMED_OUT, WORKS, Fault, NotVerified, Reason, Verdict, failed, unknown
+
+SESSION_NAME = "vouch-verify"
+SESSION_SECONDS = 900
+"""The shortest session that AssumeRole gives."""
+
+NEGATIVE_SECONDS = 3.0
+"""What the question without an external id may take: the role has been proven by then."""
+
+_ROLE_ARN = re.compile(
+    r"arn:(?P<partition>aws(?:-[a-z]+)*):iam::(?P<account>\d{12}):role/(?:[!-.0-~]{1,510}/)*[\w+=,.@-]{1,64}",
+    re.ASCII,
+)
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_ASSUMED_ARN = r"arn:aws[a-z-]*:sts::\d{12}:assumed-role/[!-~]{1,1024}"
+
+
+def require_role_arn(value: str) -> None:
+    """Refuse what is not the ARN of an IAM role.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+    """
+    if not _ROLE_ARN.fullmatch(value):
+        raise ValidationError(
+            "Must be the ARN of an IAM role, such as arn:aws:iam::123456789012:role/path/name, "
+            "with the 12 digits of the account."
+        )
+
+
+def require_external_id(value: str) -> None:
+    """Refuse what AssumeRole would not take as `ExternalId`."""
+    if not _EXTERNAL_ID.fullmatch(value):
+        raise ValidationError("Must be 2 to 1224 letters, digits and characters of _+=,.@:/- and nothing else.")
+
+
+class AwsRoleSchema(PayloadSchema):
+    """`role.aws` of the wire."""
+
+    role_arn = Text(required=True, longest=2048, rule=require_role_arn)
+    external_id = Text(required=True, longest=1224, rule=require_external_id)
+    endpoint = Endpoint(probed=False)
+    use_path_style = Flag(load_default=False)
+
+
+KIND = Kind(CloudProvider.AWS, AccessCredentialType.ARN, "AWS role", AwsRoleSchema, slot=("role", "aws"))
+
+DENIED = failed(
+    Reason.DENIED,
+    Fault.POLICY,
+    "AWS does not let vouch assume the role. It does not say which of these is the cause: the role does not exist, its "
+    "trust policy does not name vouch, the external id differs, or a policy of vouch or of an organization denies it.",
+    "Check that the role's trust policy names vouch's identity and this external id, then that no policy denies it.",
+)
+OWN_IDENTITY = unknown(
+    Reason.SERVICE_IDENTITY,
+    Fault.SERVICE,
+    "AWS refused the identity that vouch itself called with; it says nothing about the role.",
+    "Check the AWS identity that vouch runs with (environment, container or instance role) in the role's partition.",
+)
+REJECTIONS: Mapping[str, Verdict] = MappingProxyType(
+    {
+        "AccessDenied": DENIED,
+        "AccessDeniedException": DENIED,
+        "InvalidClientTokenId": OWN_IDENTITY,
+        "InvalidAccessKeyId": OWN_IDENTITY,
+        "UnrecognizedClientException": OWN_IDENTITY,
+        "SignatureDoesNotMatch": OWN_IDENTITY,
+        "ExpiredToken": OWN_IDENTITY,
+        "ExpiredTokenException": OWN_IDENTITY,
+        **CLOCK_CODES,
+    }
+)
+"""https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and the errors of AssumeRole itself."""
+
+NOT_ENFORCED = (
+    "The role can be assumed without the external id, so another user of vouch could reach it (the confused deputy): "
+    "add a condition on sts:ExternalId to its trust policy."
+)
+
+
+def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_SECONDS) -> Verifier:
+    """The verifier of AWS roles, which assumes them as `identity`."""
+
+    async def probe(payload: Payload, run: Run) -> Verdict:
+        role, external_id = payload["role_arn"], payload["external_id"]
+        with run.check("authenticates"):
+            sts = _endpoint_for(role, run)
+            keys = await identity.keys()
+            call = _assume(sts, role, ExternalId=external_id)
+            answer = await send(run.egress.operator, call, keys, run)
+            if not (assumed := _assumed(answer)):
+                verdict = judge(answer, call, REJECTIONS, run)
+                if verdict is OWN_IDENTITY:
+                    identity.forget()
+                raise NotVerified(verdict)
+            run.identity.update(arn=assumed, account=assumed.split(":")[4])
+        if run.thorough:
+            await _ask_without_external_id(_assume(sts, role), keys, run, negative_seconds)
+        return WORKS
+
+    return Verifier(KIND, probe)
+
+
+VERIFIER = make_verifier(ServiceIdentity())
+
+
+def _endpoint_for(role: str, run: Run) -> Sts:
+    """The endpoint of the partition that the ARN names: no other knows the role."""
+    partition = role.split(":")[1]
+    sts = endpoints(run.settings.aws).get(partition)
+    if sts is None:
+        raise NotVerified(
+            unknown(
+                Reason.UNSUPPORTED,
+                Fault.SERVICE,
+                f"The role is in the partition {partition}, and vouch is not configured to ask there.",
+                f"Add {partition} to `other_sts_endpoints` of `[providers.aws]` in the configuration of vouch.",
+            )
+        )
+    return sts
+
+
+def _assume(sts: Sts, role: str, **fields: str) -> Call:
+    return sts.call(
+        "AssumeRole",
+        RoleArn=role,
+        RoleSessionName=SESSION_NAME,
+        DurationSeconds=str(SESSION_SECONDS),
+        **fields,
+    )
+
+
+def _assumed(answer: Answer) -> str:
+    """The ARN of the session that was opened; empty if none was."""
+    if answer.status != 200 or root(answer) != "AssumeRoleResponse":
+        return ""
+    return text_of(answer, "Arn", _ASSUMED_ARN)
+
+
+async def _ask_without_external_id(call: Call, keys: Keys, run: Run, seconds: float) -> None:
+    """The negative probe: the role must be refused without the external id. It never spoils the verdict."""
+    with run.check("external_id_enforced") as step:
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await send(run.egress.operator, call, keys, run)
+        except NotVerified as stopped:
+            step.skip(stopped.verdict.reason.value, stopped.verdict.message)
+            return
+        except TimeoutError:
+            step.skip(TIMED_OUT.reason.value, TIMED_OUT.message)
+            return
+        if _assumed(answer):
+            step.warn("not_enforced", NOT_ENFORCED)
+        elif not (400 <= answer.status < 500 and error_code(answer) in ACCESS_DENIED):
+            verdict = judge(answer, call, {}, run)
+            step.skip(verdict.reason.value, verdict.message)
