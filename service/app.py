@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
-from verifiers.registry import BrokenVerifier, Registry, load_registry
 
 from service import bootstrap
 from service.api import openapi
@@ -30,6 +29,7 @@ from service.observe.limits import Windows
 from service.observe.origin import parse_networks
 from verifiers.base import Run
 from verifiers.egress import Egress
+from verifiers.registry import BrokenVerifier, Registry, load_registry
 
 _OPERATIONS = frozenset({"/livez", "/readyz", "/version", "/openapi.json"})
 

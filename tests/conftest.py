@@ -38,9 +38,7 @@ class Vouch:
         store = await bootstrap.open_store(self.config)
         try:
             options = {"name": f"a {role}", "workspace": "ws_default", **more}
-            _row, text = await Access(store, hash_password).create_api_key(
-                bootstrap.operator(), role=role, **options
-            )
+            _row, text = await Access(store, hash_password).create_api_key(bootstrap.operator(), role=role, **options)
             return text
         finally:
             await store.close()
@@ -53,7 +51,9 @@ class Vouch:
         if body is not None:
             more["json"] = body
         answer = await self.client.request(method, path, headers=headers, **more)
-        answer.json_body = await answer.json() if answer.content_type == "application/json" and await answer.read() else None
+        answer.json_body = (
+            await answer.json() if answer.content_type == "application/json" and await answer.read() else None
+        )
         return answer
 
 

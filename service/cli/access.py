@@ -17,7 +17,9 @@ from service.core.model import DEFAULT_WORKSPACE, ApiKey, Caller, Role
 
 R = TypeVar("R")
 
-role_option = click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value, show_default=True)
+role_option = click.option(
+    "--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value, show_default=True
+)
 workspace_option = click.option("--workspace", default=DEFAULT_WORKSPACE, show_default=True, help="Starts with ws_.")
 
 

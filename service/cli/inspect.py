@@ -48,12 +48,14 @@ def _ask(config: Config) -> tuple[int, bytes]:
 
 
 @click.command()
+@config_option
 @telling_errors
-def openapi() -> None:
-    """Print the OpenAPI document."""
+def openapi(config_path: Path | None) -> None:
+    """Print the OpenAPI document, with the kinds of the installed verifiers."""
     from service.api.tiledb.schemas import RequestSchemas
     from service.app import document, installed_verifiers
 
+    load_config(config_path)
     click.echo(orjson.dumps(document(RequestSchemas(installed_verifiers())), option=orjson.OPT_INDENT_2))
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from verifiers.registry import Registry
 
 from service.core import audit
 from service.core.envelope import Envelope, binding
@@ -17,6 +16,7 @@ from service.core.names import require_name
 from service.core.permissions import authorize
 from service.core.store import Store
 from verifiers.base import Payload
+from verifiers.registry import Registry
 
 # Two writers of one record collide rarely; each round lets at least one of them through.
 _UPDATE_ROUNDS = 64

@@ -8,7 +8,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
-from verifiers.registry import Registry
 
 from service.core import audit
 from service.core.credentials import Credentials
@@ -17,6 +16,7 @@ from service.core.model import Caller, Permission
 from service.core.permissions import authorize
 from service.core.store import Store
 from verifiers.base import Payload, Run, verify
+from verifiers.registry import Registry
 from verifiers.verdict import Outcome, Report
 
 CALLERS_LANE = "callers"

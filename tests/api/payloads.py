@@ -69,7 +69,14 @@ KINDS: dict[str, tuple[str, str, str, str, dict[str, Any], str]] = {
         {"account_name": "storageacct", "account_key": "Y0FuQXJZc0VjUmVUY0FuQXJZc0VjUmVUY0FuQXJZc0VjUmVU"},
         "account_key",
     ),
-    "azure sas": ("AZURE", "azure_token", "token", "azure", {"account_name": "storageacct", "sas_token": SAS}, "sas_token"),
+    "azure sas": (
+        "AZURE",
+        "azure_token",
+        "token",
+        "azure",
+        {"account_name": "storageacct", "sas_token": SAS},
+        "sas_token",
+    ),
     "gcp hmac": (
         "GCP",
         "key",

@@ -44,7 +44,11 @@ async def test_operations_need_no_authentication_and_everything_else_does(vouch:
     """Requirement 20: default deny."""
     for path in ("/livez", "/readyz", "/version", "/openapi.json", "/docs"):
         assert (await vouch.call("GET", path, key=None)).status == 200
-    for method, path in (("GET", "/v4/credentials"), ("POST", "/v4/credentials/verify"), ("DELETE", "/v4/credentials/x")):
+    for method, path in (
+        ("GET", "/v4/credentials"),
+        ("POST", "/v4/credentials/verify"),
+        ("DELETE", "/v4/credentials/x"),
+    ):
         answer = await vouch.call(method, path, key=None)
         assert (answer.status, answer.json_body["code"]) == (401, 1100)
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -105,7 +109,7 @@ async def listening(config: Config) -> AsyncIterator[tuple[asyncio.StreamReader,
         f"{CANARY}\r\n\r\n",
         f"GET / HTTP/1.1\r\nX-Long: {CANARY}{'x' * 20_000}\r\n\r\n",
         f"POST / HTTP/1.1\r\nContent-Length: {CANARY}\r\n\r\n",
-        f"POST /v4/credentials HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nX: {CANARY}\r\nContent-Length: 2\r\n\r\n{{}}",
+        f"POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nX: {CANARY}\r\nContent-Length: 2\r\n\r\n{{}}",
     ],
 )
 async def test_malformed_http_is_answered_and_logged_without_being_quoted(

@@ -71,7 +71,10 @@ async def test_a_list_is_by_code_point_filtered_and_paged(vouch: Vouch) -> None:
     )
     assert (await page("page=9&per_page=3"))[0] == []
     assert (await page("page=9007199254740991&per_page=1000"))[0] == []
-    assert await page("provider=AWS&type=arn") == (["role"], {"page": 1, "per_page": 100, "total_pages": 1, "total_items": 1})
+    assert await page("provider=AWS&type=arn") == (
+        ["role"],
+        {"page": 1, "per_page": 100, "total_pages": 1, "total_items": 1},
+    )
     assert (await page("type=key"))[1]["total_items"] == 6
     assert (await page("provider=GCP"))[1] == {"page": 1, "per_page": 100, "total_pages": 0, "total_items": 0}
     assert (await page("unnamed=1&unnamed=2"))[1]["total_items"] == 8

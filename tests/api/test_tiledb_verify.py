@@ -89,7 +89,9 @@ async def test_each_kind_verifies_against_its_real_peer(
         assert told.status == 200
         assert told.headers["Preference-Applied"] == "return=representation"
         assert (told.json_body["outcome"], told.json_body["provider"]) == ("verified", provider)
-        assert {"reason", "fault", "type", "identity", "checks", "checked_at", "duration_ms", "remedy"} <= set(told.json_body)
+        assert {"reason", "fault", "type", "identity", "checks", "checked_at", "duration_ms", "remedy"} <= set(
+            told.json_body
+        )
         if wrong is None:
             continue
         refused = await vouch.call("POST", "/v4/credentials/verify", {**body, slot: {sub: wrong}})
@@ -139,7 +141,12 @@ async def test_an_unknown_leaves_the_last_known_status_as_it_was(start: Start, c
 
 async def test_a_blocked_endpoint_is_stored_and_refused_when_verified(vouch: Vouch) -> None:
     """Requirement 6, and section 1 of the contract: our policy, not their key."""
-    for endpoint in ("http://127.0.0.1:9000", "https://169.254.169.254/latest", "https://2130706433/", "https://[::1]/"):
+    for endpoint in (
+        "http://127.0.0.1:9000",
+        "https://169.254.169.254/latest",
+        "https://2130706433/",
+        "https://[::1]/",
+    ):
         body = create_body("aws key", "one")
         body["credential"]["aws"]["endpoint"] = endpoint
         answer = await vouch.call("POST", "/v4/credentials/verify", body)
@@ -166,7 +173,9 @@ async def test_what_is_unknown_has_the_status_of_its_reason(
     start: Start, config: Config, aws_stub: AwsStub, fault: str
 ) -> None:
     aws_stub.script(
-        {"hang": hang, "throttled": sts_error("Throttling", 400, Retry_After="7"), "broken": Scripted(500, "oops")}[fault]
+        {"hang": hang, "throttled": sts_error("Throttling", 400, Retry_After="7"), "broken": Scripted(500, "oops")}[
+            fault
+        ]
     )
     patient = replace(providers(config, aws=aws_stub.url), verification=VerificationConfig(deadline_seconds=0.3))
     vouch = await start(patient)

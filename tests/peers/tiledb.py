@@ -1,8 +1,9 @@
 """TileDB's generated client: its own classes, called on the paths of the specification that vouch speaks.
 
 The package's `__init__` pulls in a database engine; the generated subpackage needs none of it and is loaded alone.
-The package on PyPI is generated from a later specification with the workspace in the path, so the six calls are made
-through its `ApiClient` as the earlier generator wrote them; serialising, deserialising and the model classes are its own.
+The package on PyPI is generated from a later specification with the workspace in the path, so the six calls are
+made through its `ApiClient` as the earlier generator wrote them; serialising, deserialising and the model classes
+are its own.
 """
 
 import importlib
@@ -31,7 +32,7 @@ def load() -> types.ModuleType:
     # The generated code looks its models up from the root.
     parent, _, child = _CLIENT.rpartition(".")
     setattr(importlib.import_module(parent), child, sys.modules[_CLIENT])
-    setattr(sys.modules[_CLIENT], "_common", sys.modules[f"{_CLIENT}._common"])
+    sys.modules[_CLIENT]._common = sys.modules[f"{_CLIENT}._common"]
     return api
 
 

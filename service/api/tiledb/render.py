@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
-from verifiers.registry import Registry
 
 from service.api.errors import Failure
 from service.core.model import Credential
+from verifiers.registry import Registry
 from verifiers.verdict import Report, rfc3339
 
 JSON = "application/json"

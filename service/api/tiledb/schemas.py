@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
-from verifiers.registry import Registry
 
 from service.core.credentials import Change, Draft
 from service.core.errors import Invalid, UnsupportedKind
 from service.core.names import name_fault
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload
 from verifiers.fields import Flag
+from verifiers.registry import Registry
 
 SLOTS = ("credential", "role", "token")
 _LONGEST_ECHO = 64
