@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import structlog
 
-_KEY = re.compile(r"vouch_[A-Za-z0-9]+_[A-Za-z0-9]+")
+_KEY = re.compile(r"vouch_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 _TELLING = re.compile(r"secret|password|authorization|cookie|sas_token|key_text|account_key", re.IGNORECASE)
 HIDDEN = "[redacted]"
 
