@@ -1,0 +1,97 @@
+"""How the nouns of the domain look as rows of SQLite."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from service.core.model import ApiKey, Credential, Role, User
+
+Row = tuple[Any, ...]
+
+CREDENTIAL = (
+    "id, workspace, teamspace, name, provider, type, provider_default, allowed_in_tasks, "
+    "version, revision, created_at, updated_at, public, status, verification"
+)
+API_KEY = "id, name, secret_hash, workspace, role, teamspaces, created_at, expires_at, revoked_at"
+USER = "name, password_hash, workspace, role, created_at"
+
+
+def to_text(moment: datetime) -> str:
+    """A time as the database keeps it: RFC 3339 in UTC with microseconds, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _optional_text(moment: datetime | None) -> str | None:
+    return None if moment is None else to_text(moment)
+
+
+def _optional_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def credential(row: Row) -> Credential:
+    """A credential from the columns of `CREDENTIAL`, in that order; columns after them are left alone."""
+    return Credential(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        row[6] == 1,
+        row[7] == 1,
+        row[8],
+        row[9],
+        datetime.fromisoformat(row[10]),
+        datetime.fromisoformat(row[11]),
+        row[12],
+        row[13],
+        row[14],
+    )
+
+
+def credential_row(one: Credential) -> Row:
+    """The columns of `CREDENTIAL`."""
+    return (*one[:10], to_text(one.created_at), to_text(one.updated_at), *one[12:])
+
+
+def api_key(row: Row) -> ApiKey:
+    """An API key from the columns of `API_KEY`."""
+    id_, name, secret_hash, workspace, role, teamspaces, created_at, expires_at, revoked_at = row
+    return ApiKey(
+        id=id_,
+        name=name,
+        secret_hash=secret_hash,
+        workspace=workspace,
+        role=Role(role),
+        teamspaces=None if teamspaces is None else frozenset(json.loads(teamspaces)),
+        created_at=datetime.fromisoformat(created_at),
+        expires_at=_optional_time(expires_at),
+        revoked_at=_optional_time(revoked_at),
+    )
+
+
+def api_key_row(key: ApiKey) -> Row:
+    """The columns of `API_KEY`."""
+    return (
+        key.id,
+        key.name,
+        key.secret_hash,
+        key.workspace,
+        key.role.value,
+        None if key.teamspaces is None else json.dumps(sorted(key.teamspaces), ensure_ascii=False),
+        to_text(key.created_at),
+        _optional_text(key.expires_at),
+        _optional_text(key.revoked_at),
+    )
+
+
+def user(row: Row) -> User:
+    """A user from the columns of `USER`."""
+    name, password_hash, workspace, role, created_at = row
+    return User(name, password_hash, workspace, Role(role), datetime.fromisoformat(created_at))
+
+
+def user_row(one: User) -> Row:
+    """The columns of `USER`."""
+    return (one.name, one.password_hash, one.workspace, one.role.value, to_text(one.created_at))

@@ -1,0 +1,78 @@
+"""What the tests of stores are about: credentials, envelopes, API keys, audit records, made short."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from service.core.audit import Action, AuditRecord, record
+from service.core.model import ApiKey, Caller, Credential, Principal, PrincipalKind, Role, Scope, Sealed
+from service.core.store import Store
+
+HERE = Scope("ws_default")
+TEAM = Scope("ws_default", "team-a")
+ELSEWHERE = Scope("ws_other")
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+CALLER = Caller(Principal(PrincipalKind.API_KEY, "id-1", "tests", "ws_default", Role.ADMIN), "request-1", "127.0.0.1")
+
+AuditTrail = Callable[[], Awaitable[list[AuditRecord]]]
+"""Reads all audit records of a store, oldest first, however the store keeps them."""
+
+
+def a_credential(name: str = "one", scope: Scope = HERE, **changes: object) -> Credential:
+    """A credential that is new and has never been verified."""
+    return Credential(
+        id=str(uuid4()),
+        workspace=scope.workspace,
+        teamspace=scope.teamspace,
+        name=name,
+        provider="AWS",
+        type="key",
+        provider_default=False,
+        allowed_in_tasks=True,
+        version=1,
+        revision=1,
+        created_at=NOW,
+        updated_at=NOW,
+        public='{"access_key_id":"AKIAEXAMPLE"}',
+        status=None,
+        verification=None,
+    )._replace(**changes)
+
+
+def a_seal(text: str = "ciphertext") -> Sealed:
+    """Something that looks like ciphertext to a store."""
+    return Sealed("k1", text.encode())
+
+
+def an_audit(one: Credential | None = None, action: Action = Action.CREATE, target: str = "") -> AuditRecord:
+    """The record of something done to a credential."""
+    return record(CALLER, one.scope if one else HERE, action, one.id if one else target)
+
+
+def changed(one: Credential, **changes: object) -> Credential:
+    """The next revision of a record, as the core would write it."""
+    return one._replace(revision=one.revision + 1, updated_at=one.updated_at + timedelta(seconds=1), **changes)
+
+
+async def create(store: Store, *ones: Credential) -> None:
+    """Add credentials, each with an envelope that says its name."""
+    for one in ones:
+        await store.create_credential(one, a_seal(one.name), an_audit(one))
+
+
+async def update(store: Store, one: Credential, sealed: Sealed | None = None) -> bool:
+    """Write the next revision of a record."""
+    return await store.update_credential(one, sealed, an_audit(one, Action.UPDATE), expected_revision=one.revision - 1)
+
+
+async def listed(store: Store, scope: Scope = HERE, **filters: str | int | None) -> tuple[list[str], int]:
+    """The names of one page, and the total."""
+    wanted = {"provider": None, "type_": None, "offset": 0, "limit": 100, **filters}
+    page, total = await store.list_credentials(scope, **wanted)
+    return [one.name for one in page], total
+
+
+def an_api_key(key_id: str, **changes: object) -> ApiKey:
+    """A live API key for everything in a workspace."""
+    key = ApiKey(key_id, f"key {key_id}", b"\x00hash\xff", "ws_default", Role.EDITOR, None, NOW, None, None)
+    return key._replace(**changes)
