@@ -1,7 +1,6 @@
 """What the application carries, by typed key. Nothing else."""
 
 from aiohttp import web
-from verifiers.registry import Registry
 
 from service.auth.authenticator import Authenticator
 from service.config import Config
@@ -9,6 +8,7 @@ from service.core.credentials import Credentials
 from service.core.model import Caller
 from service.core.verification import Verification
 from service.health import Health
+from verifiers.registry import Registry
 
 CONFIG = web.AppKey("CONFIG", Config)
 REGISTRY = web.AppKey("REGISTRY", Registry)
