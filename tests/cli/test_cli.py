@@ -195,10 +195,10 @@ def test_health_says_by_its_exit_code_whether_the_service_is_ready(tmp_path: Pat
 
 def test_config_check_and_openapi(tmp_path: Path) -> None:
     assert vouch(tmp_path, "config", "check").returncode == 0
+    assert json.loads(vouch(tmp_path, "openapi").stdout)["openapi"].startswith("3.1")
     (tmp_path / "config.toml").write_text("[server]\nprot = 1\n")
     refused = vouch(tmp_path, "config", "check")
     assert (refused.returncode, "server.prot" in refused.stderr) == (1, True)
-    assert json.loads(vouch(tmp_path, "openapi").stdout)["openapi"].startswith("3.1")
 
 
 def test_the_bootstrap_key_of_a_mounted_secret_is_an_admin_key(tmp_path: Path) -> None:
