@@ -7,13 +7,16 @@ from aiohttp import web
 
 from service import bootstrap
 from service.api import openapi
+from service.api.dqops import openapi as dqops_openapi
+from service.api.dqops import render as dqops_render
+from service.api.dqops import routes as dqops_routes
 from service.api.middleware import Dialect, pipeline
 from service.api.tiledb import handlers as tiledb
 from service.api.tiledb import openapi as tiledb_openapi
 from service.api.tiledb import render as tiledb_render
 from service.api.tiledb import routes as tiledb_routes
 from service.api.tiledb.schemas import RequestSchemas
-from service.app_keys import AUTHENTICATOR, CONFIG, CREDENTIALS, HEALTH, REGISTRY, VERIFICATION
+from service.app_keys import AUTHENTICATOR, CONFIG, CREDENTIALS, HEALTH, REGISTRY, SHARED, VERIFICATION
 from service.auth.authenticator import Authenticator
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
@@ -21,6 +24,8 @@ from service.config import Config
 from service.core.credentials import Credentials
 from service.core.envelope import Envelope, check_canary
 from service.core.errors import RefusesToStart
+from service.core.records import Records
+from service.core.shared import SharedCredentials
 from service.core.store import Store
 from service.core.verification import Lanes, Quotas, Verification
 from service.health import Health
@@ -44,7 +49,10 @@ def create_app(config: Config) -> web.Application:
     registry = installed_verifiers()
     schemas = RequestSchemas(registry)
     documented = openapi.routes(document(schemas))
-    dialects = (Dialect(tiledb_routes.PREFIX, tiledb_render.error),)
+    dialects = (
+        Dialect(dqops_routes.PREFIX, dqops_render.error),
+        Dialect(tiledb_routes.PREFIX, tiledb_render.error),
+    )
     public = _OPERATIONS | {route.path for route in documented}
     app = web.Application(
         middlewares=[pipeline(dialects, public, parse_networks(config.server.trusted_proxies))],
@@ -54,6 +62,7 @@ def create_app(config: Config) -> web.Application:
     app[REGISTRY] = registry
     app[tiledb.SCHEMAS] = schemas
     app.add_routes(tiledb_routes.ROUTES)
+    app.add_routes(dqops_routes.ROUTES)
     app.add_routes(documented)
     app[HEALTH] = health = Health()
     app.add_routes(health.routes())
@@ -63,7 +72,7 @@ def create_app(config: Config) -> web.Application:
 
 def document(schemas: RequestSchemas) -> dict[str, Any]:
     """The OpenAPI document."""
-    return openapi.build(tiledb_openapi.part(schemas))
+    return openapi.build(tiledb_openapi.part(schemas), dqops_openapi.PART)
 
 
 def installed_verifiers() -> Registry:
@@ -86,9 +95,11 @@ async def _run(app: web.Application) -> AsyncIterator[None]:
         envelope = await bootstrap.unlock(config, store)
         async with Egress(config.egress) as egress:
             app[AUTHENTICATOR] = who = authenticator(config, store, egress)
+            records = Records(store, envelope)
             try:
-                app[CREDENTIALS] = credentials = Credentials(store, envelope, app[REGISTRY])
-                app[VERIFICATION] = verification(config, store, credentials, app[REGISTRY], egress)
+                app[CREDENTIALS] = credentials = Credentials(records, app[REGISTRY])
+                app[SHARED] = shared = SharedCredentials(records)
+                app[VERIFICATION] = verification(config, store, credentials, shared, app[REGISTRY], egress)
                 app[HEALTH].watch({"store": store.ping, "key_ring": lambda: _check_ring(store, envelope)})
                 yield
             finally:
@@ -110,13 +121,19 @@ def authenticator(config: Config, store: Store, egress: Egress) -> Authenticator
 
 
 def verification(
-    config: Config, store: Store, credentials: Credentials, registry: Registry, egress: Egress
+    config: Config,
+    store: Store,
+    credentials: Credentials,
+    shared: SharedCredentials,
+    registry: Registry,
+    egress: Egress,
 ) -> Verification:
     """Verifying, with its deadline, lanes and quotas."""
     limits = config.limits
     return Verification(
         store,
         credentials,
+        shared,
         registry,
         start_run=lambda: Run(egress=egress, settings=config.providers),
         deadline=config.verification.deadline_seconds,

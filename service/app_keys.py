@@ -6,6 +6,7 @@ from service.auth.authenticator import Authenticator
 from service.config import Config
 from service.core.credentials import Credentials
 from service.core.model import Caller
+from service.core.shared import SharedCredentials
 from service.core.verification import Verification
 from service.health import Health
 from verifiers.registry import Registry
@@ -13,6 +14,7 @@ from verifiers.registry import Registry
 CONFIG = web.AppKey("CONFIG", Config)
 REGISTRY = web.AppKey("REGISTRY", Registry)
 CREDENTIALS = web.AppKey("CREDENTIALS", Credentials)
+SHARED = web.AppKey("SHARED", SharedCredentials)
 VERIFICATION = web.AppKey("VERIFICATION", Verification)
 AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
 HEALTH = web.AppKey("HEALTH", Health)

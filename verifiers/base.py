@@ -188,6 +188,11 @@ _BROKEN = unknown(
 )
 
 
+def conclude(verdict: Verdict) -> Report:
+    """The report of a verification that ended before there was a kind to probe."""
+    return Report(provider=None, type=None, verdict=verdict, checked_at=_utc_now(), duration_ms=0)
+
+
 async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float) -> Report:
     """Run a probe and say what it found; never raises but for cancellation from outside.
 

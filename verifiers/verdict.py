@@ -112,10 +112,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a verification found: section 4 of the wire contract."""
+    """What a verification found: section 4 of the wire contract. Provider and type are None if nobody knows them."""
 
-    provider: str
-    type: str
+    provider: str | None
+    type: str | None
     verdict: Verdict
     checked_at: datetime
     duration_ms: int

@@ -53,9 +53,16 @@ class WrongMediaType(domain.VouchError):
     code = 1301
 
 
+class NotAcceptable(domain.VouchError):
+    """The body lacks a field or has one too many, as DQOps says it."""
+
+    code = 1000
+
+
 _HTTP_STATUSES: Mapping[type[domain.VouchError], HTTPStatus] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
 }
 
 

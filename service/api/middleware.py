@@ -24,10 +24,10 @@ log = structlog.get_logger("vouch.http")
 
 
 class Dialect(NamedTuple):
-    """Whose paths these are, and how it writes an error."""
+    """Whose paths these are, and how it writes an error, given the request's id and path."""
 
     prefix: str
-    error: Callable[[Failure, str], web.Response]
+    error: Callable[[Failure, str, str], web.Response]
 
 
 def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Networks) -> Middleware:
@@ -51,7 +51,7 @@ def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Net
             failure = describe(error)
             if failure.code == _INTERNAL:
                 log.error("failure", request_id=known, error=type(error).__name__, frames=frames(error))
-            response = _dialect(dialects, request.path).error(failure, known)
+            response = _dialect(dialects, request.path).error(failure, known, request.path)
         headers = response.headers
         headers["X-Request-ID"] = known
         headers["X-Content-Type-Options"] = "nosniff"

@@ -13,6 +13,7 @@ class Action(StrEnum):
     CREATE = "credential.create"
     UPDATE = "credential.update"
     DELETE = "credential.delete"
+    REVEAL = "credential.reveal"
     VERIFY = "credential.verify"
     KEY_CREATE = "api_key.create"
     KEY_REVOKE = "api_key.revoke"
@@ -30,6 +31,7 @@ class AuditRecord:
     actor_name: str
     workspace: str
     teamspace: str
+    family: str
     action: Action
     target: str
     outcome: str
@@ -55,6 +57,7 @@ def record(caller: Caller, scope: Scope, action: Action, target: str, outcome: s
         actor_name=who.name,
         workspace=scope.workspace,
         teamspace=scope.teamspace,
+        family=scope.family,
         action=action,
         target=target,
         outcome=outcome,

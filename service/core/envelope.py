@@ -97,6 +97,7 @@ def binding(credential: Credential) -> bytes:
         _CREDENTIAL_LABEL,
         credential.workspace.encode(),
         credential.teamspace.encode(),
+        credential.family.encode(),
         credential.id.encode(),
         str(credential.version).encode(),
         credential.provider.encode(),

@@ -76,15 +76,26 @@ class Caller:
     address: str = ""
 
 
+class Family(StrEnum):
+    """The two sorts of credential, each with names of its own."""
+
+    ACCESS = "access"
+    SHARED = "shared"
+
+
 class Scope(NamedTuple):
-    """Where a credential lives. An empty teamspace is the workspace level."""
+    """Where a credential's name is unique. An empty teamspace is the workspace level."""
 
     workspace: str
     teamspace: str = ""
+    family: str = Family.ACCESS.value
 
 
 class Credential(NamedTuple):
-    """The metadata of an access credential; its secret is in an envelope beside it.
+    """The metadata of a credential; its secret is in an envelope beside it.
+
+    An access credential has a provider, and the type that its verifier is registered for; a shared one has no provider,
+    and `text` or `binary` for its type.
 
     `version` counts payloads (the envelope is bound to it), `revision` counts changes of any kind (the ETag).
     `public` is the canonical JSON of the payload's public fields, `verification` the last known report as JSON.
@@ -94,6 +105,7 @@ class Credential(NamedTuple):
     id: str
     workspace: str
     teamspace: str
+    family: str
     name: str
     provider: str
     type: str
@@ -109,8 +121,8 @@ class Credential(NamedTuple):
 
     @property
     def scope(self) -> Scope:
-        """The workspace and teamspace it lives in."""
-        return Scope(self.workspace, self.teamspace)
+        """Where its name is unique."""
+        return Scope(self.workspace, self.teamspace, self.family)
 
     @property
     def tag(self) -> str:

@@ -1,16 +1,17 @@
 """Who may do what where: the one place that decides. What is not allowed is denied."""
 
 from service.core.errors import NotAllowed
-from service.core.model import Permission, Principal, Scope
+from service.core.model import Family, Permission, Principal, Scope
 
 
-def authorize(principal: Principal, permission: Permission, teamspace: str) -> Scope:
+def authorize(principal: Principal, permission: Permission, teamspace: str, family: Family = Family.ACCESS) -> Scope:
     """The scope the principal may use for this, in its own workspace.
 
     Args:
         principal: who is calling; the workspace is always theirs, never an input.
         permission: what they are about to do.
         teamspace: a teamspace's id, or empty for the workspace level.
+        family: which sort of credential.
 
     Raises:
         NotAllowed: their role or their teamspaces don't allow it. A list of teamspaces excludes the workspace level.
@@ -21,4 +22,4 @@ def authorize(principal: Principal, permission: Permission, teamspace: str) -> S
         raise NotAllowed(
             "You have no access to this teamspace." if teamspace else "You have no access to the workspace level."
         )
-    return Scope(principal.workspace, teamspace)
+    return Scope(principal.workspace, teamspace, family.value)

@@ -12,12 +12,14 @@ import orjson
 from service.core import audit
 from service.core.credentials import Credentials
 from service.core.errors import Invalid, Overloaded, UnsupportedKind
-from service.core.model import Caller, Permission
+from service.core.model import Caller, Credential, Permission
 from service.core.permissions import authorize
+from service.core.shared import SharedCredentials
 from service.core.store import Store
-from verifiers.base import Payload, Run, verify
+from verifiers.base import Payload, Run, conclude, verify
+from verifiers.files import load_payload, recognise
 from verifiers.registry import Registry
-from verifiers.verdict import Outcome, Report
+from verifiers.verdict import NotVerified, Outcome, Report
 
 CALLERS_LANE = "callers"
 
@@ -70,6 +72,7 @@ class Verification:
         self,
         store: Store,
         credentials: Credentials,
+        shared: SharedCredentials,
         registry: Registry,
         *,
         start_run: Callable[[], Run],
@@ -79,6 +82,7 @@ class Verification:
     ) -> None:
         self._store = store
         self._credentials = credentials
+        self._shared = shared
         self._registry = registry
         self._start_run = start_run
         self._deadline = deadline
@@ -103,18 +107,41 @@ class Verification:
             Invalid: it is another provider's.
             NotAllowed, RateLimited, Overloaded: as above.
         """
-        scope = authorize(caller.principal, Permission.VERIFY, teamspace)
-        credential, payload = await self._credentials.open(scope, name)
+        credential, payload = await self._credentials.open(caller, teamspace, name)
         if credential.provider != provider:
             raise Invalid({"provider": f"The stored credential belongs to {credential.provider}."})
-        report = await self._probe(caller, payload)
+        return await self._keep(caller, credential, await self._probe(caller, payload))
+
+    async def verify_shared(self, caller: Caller, name: str, profile: str | None) -> Report:
+        """Ask the provider about the credential that a shared file holds, and keep what it said if it said something.
+
+        Args:
+            caller: who asks.
+            name: the shared credential's.
+            profile: which one of an AWS shared-credentials file; None is its default one.
+
+        Raises:
+            NoSuchCredential: there is none of that name.
+            NotAllowed, RateLimited, Overloaded: as above.
+        """
+        credential, content = await self._shared.open(caller, name)
+        try:
+            payload = load_payload(self._registry, *recognise(content, profile))
+        except NotVerified as stopped:
+            report = conclude(stopped.verdict)
+        else:
+            report = await self._probe(caller, payload)
+        return await self._keep(caller, credential, report)
+
+    async def _keep(self, caller: Caller, credential: Credential, report: Report) -> Report:
+        """Keep a verdict that says something on the payload that it was reached on."""
         if report.verdict.outcome is not Outcome.UNKNOWN:
             outcome = f"{report.verdict.outcome}: {report.verdict.reason}"
             await self._store.record_verdict(
                 credential,
                 report.verdict.outcome.value,
                 orjson.dumps(report.to_dict()).decode(),
-                audit.record(caller, scope, audit.Action.VERIFY, credential.id, outcome),
+                audit.record(caller, credential.scope, audit.Action.VERIFY, credential.id, outcome),
             )
         return report
 

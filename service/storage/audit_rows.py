@@ -9,8 +9,8 @@ from service.storage.rows import to_text
 def append(connection: sqlite3.Connection, audit: AuditRecord) -> bool:
     """Add a record, in the transaction of what it records; always True."""
     connection.execute(
-        "INSERT INTO audit (at, actor_kind, actor_id, actor_name, workspace, teamspace, action, target, outcome, "
-        "request_id, address) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO audit (at, actor_kind, actor_id, actor_name, workspace, teamspace, family, action, target, "
+        "outcome, request_id, address) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             to_text(audit.at),
             audit.actor_kind,
@@ -18,6 +18,7 @@ def append(connection: sqlite3.Connection, audit: AuditRecord) -> bool:
             audit.actor_name,
             audit.workspace,
             audit.teamspace,
+            audit.family,
             audit.action.value,
             audit.target,
             audit.outcome,

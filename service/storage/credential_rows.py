@@ -13,7 +13,7 @@ from service.storage.rows import CREDENTIAL, credential, credential_row, to_text
 MAX_INTEGER: Final = 2**63 - 1
 NAME_TAKEN: Final = "A credential of this name exists already."
 
-_IN_SCOPE = "workspace = ? AND teamspace = ?"
+_IN_SCOPE = "workspace = ? AND teamspace = ? AND family = ?"
 _FILTERS = {
     (False, False): "",
     (True, False): " AND provider = ?",
@@ -35,10 +35,16 @@ _TOTAL = {
     which: f"SELECT coalesce(sum(n), 0) FROM credential_count WHERE {_IN_SCOPE}{more}"  # noqa: S608
     for which, more in _FILTERS.items()
 }
-_INSERT = f"INSERT INTO credential ({CREDENTIAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT = f"INSERT INTO credential ({CREDENTIAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _PUT_ENVELOPE = (
     "INSERT INTO envelope (credential, key_id, sealed) VALUES (?, ?, ?) "
     "ON CONFLICT (credential) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed"
+)
+_OF_REVISION = f"SELECT seq, provider, type FROM credential WHERE id = ? AND {_IN_SCOPE} AND revision = ?"  # noqa: S608
+_DELETE = f"DELETE FROM credential WHERE id = ? AND {_IN_SCOPE} AND revision = ? RETURNING provider, type"  # noqa: S608
+_SET_VERDICT = (
+    "UPDATE credential SET status = ?, verification = ?, revision = revision + 1 "  # noqa: S608
+    f"WHERE id = ? AND {_IN_SCOPE} AND version = ?"
 )
 _OWNER = f"SELECT id FROM credential WHERE {_IN_SCOPE} AND name = ?"  # noqa: S608
 _TAKE_DEFAULT = (
@@ -90,7 +96,7 @@ def update(
 ) -> bool:
     """Replace a record of the expected revision, and its envelope if one is given."""
     found = connection.execute(
-        "SELECT seq, provider, type FROM credential WHERE id = ? AND workspace = ? AND teamspace = ? AND revision = ?",
+        _OF_REVISION,
         (one.id, *one.scope, expected_revision),
     ).fetchall()
     if not found:
@@ -104,7 +110,7 @@ def update(
     connection.execute(
         "UPDATE credential SET name = ?, provider = ?, type = ?, provider_default = ?, allowed_in_tasks = ?, "
         "version = ?, revision = ?, updated_at = ?, public = ?, status = ?, verification = ? WHERE seq = ?",
-        (*one[3:10], to_text(one.updated_at), *one[12:], seq),
+        (*one[4:11], to_text(one.updated_at), *one[13:], seq),
     )
     if (provider, type_) != (one.provider, one.type):
         _count(connection, one.scope, provider, type_, -1)
@@ -117,8 +123,7 @@ def update(
 def delete(connection: sqlite3.Connection, one: Credential, audit: AuditRecord) -> bool:
     """Remove a record of the given revision; its envelope goes with it."""
     gone = connection.execute(
-        "DELETE FROM credential WHERE id = ? AND workspace = ? AND teamspace = ? AND revision = ? "
-        "RETURNING provider, type",
+        _DELETE,
         (one.id, *one.scope, one.revision),
     ).fetchall()
     if not gone:
@@ -133,8 +138,7 @@ def record_verdict(
 ) -> bool:
     """Keep a verdict on the payload's version that it was reached on."""
     changed = connection.execute(
-        "UPDATE credential SET status = ?, verification = ?, revision = revision + 1 "
-        "WHERE id = ? AND workspace = ? AND teamspace = ? AND version = ?",
+        _SET_VERDICT,
         (status, verification, one.id, *one.scope, one.version),
     ).rowcount
     return changed == 1 and audit_rows.append(connection, audit)
@@ -155,4 +159,4 @@ def _count(connection: sqlite3.Connection, scope: Scope, provider: str, type_: s
     """Keep the totals in step; a write that would make one negative fails as a whole."""
     changed = connection.execute(_ADD, (by, *scope, provider, type_)).rowcount
     if not changed:
-        connection.execute("INSERT INTO credential_count VALUES (?, ?, ?, ?, ?)", (*scope, provider, type_, by))
+        connection.execute("INSERT INTO credential_count VALUES (?, ?, ?, ?, ?, ?)", (*scope, provider, type_, by))

@@ -9,7 +9,7 @@ from service.core.model import ApiKey, Credential, Role, User
 Row = tuple[Any, ...]
 
 CREDENTIAL = (
-    "id, workspace, teamspace, name, provider, type, provider_default, allowed_in_tasks, "
+    "id, workspace, teamspace, family, name, provider, type, provider_default, allowed_in_tasks, "
     "version, revision, created_at, updated_at, public, status, verification"
 )
 API_KEY = "id, name, secret_hash, workspace, role, teamspaces, created_at, expires_at, revoked_at"
@@ -38,21 +38,22 @@ def credential(row: Row) -> Credential:
         row[3],
         row[4],
         row[5],
-        row[6] == 1,
+        row[6],
         row[7] == 1,
-        row[8],
+        row[8] == 1,
         row[9],
-        datetime.fromisoformat(row[10]),
+        row[10],
         datetime.fromisoformat(row[11]),
-        row[12],
+        datetime.fromisoformat(row[12]),
         row[13],
         row[14],
+        row[15],
     )
 
 
 def credential_row(one: Credential) -> Row:
     """The columns of `CREDENTIAL`."""
-    return (*one[:10], to_text(one.created_at), to_text(one.updated_at), *one[12:])
+    return (*one[:11], to_text(one.created_at), to_text(one.updated_at), *one[13:])
 
 
 def api_key(row: Row) -> ApiKey:

@@ -24,6 +24,7 @@ def a_credential(name: str = "one", scope: Scope = HERE, **changes: object) -> C
         id=str(uuid4()),
         workspace=scope.workspace,
         teamspace=scope.teamspace,
+        family=scope.family,
         name=name,
         provider="AWS",
         type="key",

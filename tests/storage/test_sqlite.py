@@ -36,10 +36,10 @@ class TestSqlite(StoreContract):
     def audit_trail(self, beside: sqlite3.Connection) -> AuditTrail:
         async def read() -> list[AuditRecord]:
             rows = beside.execute(
-                "SELECT at, actor_kind, actor_id, actor_name, workspace, teamspace, action, target, outcome, "
+                "SELECT at, actor_kind, actor_id, actor_name, workspace, teamspace, family, action, target, outcome, "
                 "request_id, address FROM audit ORDER BY seq"
             ).fetchall()
-            return [AuditRecord(datetime.fromisoformat(row[0]), *row[1:6], Action(row[6]), *row[7:]) for row in rows]
+            return [AuditRecord(datetime.fromisoformat(row[0]), *row[1:7], Action(row[7]), *row[8:]) for row in rows]
 
         return read
 
@@ -132,7 +132,7 @@ async def test_no_list_sorts_or_reads_past_its_page(store: SqliteStore, beside: 
     for page in pages:
         (plan,) = beside.execute(f"EXPLAIN QUERY PLAN {page}").fetchall()
         assert "USING INDEX" in plan[3]
-        assert plan[3].count("=?") == 2 + ("provider =" in page) + ("type =" in page)
+        assert plan[3].count("=?") == 3 + ("provider =" in page) + ("type =" in page)
 
 
 # Reading together

@@ -54,9 +54,10 @@ def hold_file_to_itself(path: Path) -> None:
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     counted = connection.execute(
-        "SELECT workspace, teamspace, provider, type, count(*) FROM credential GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        "SELECT workspace, teamspace, family, provider, type, count(*) FROM credential "
+        "GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"
     ).fetchall()
-    kept = connection.execute("SELECT * FROM credential_count WHERE n > 0 ORDER BY 1, 2, 3, 4").fetchall()
+    kept = connection.execute("SELECT * FROM credential_count WHERE n > 0 ORDER BY 1, 2, 3, 4, 5").fetchall()
     assert kept == counted
     envelopes = connection.execute("SELECT count(*) FROM credential JOIN envelope ON credential = seq").fetchone()
     assert envelopes == connection.execute("SELECT count(*) FROM credential").fetchone()

@@ -69,7 +69,7 @@ def verified(report: Report, *, representation: bool) -> web.Response:
     return web.Response(body=orjson.dumps(report.to_dict()), content_type=JSON, headers=headers)
 
 
-def error(failure: Failure, request_id: str) -> web.Response:
+def error(failure: Failure, request_id: str, _path: str) -> web.Response:
     """The Error body."""
     body = orjson.dumps(failure.error_body(request_id))
     return web.Response(status=failure.status, body=body, content_type=JSON, headers=failure.headers)

@@ -7,6 +7,7 @@ CREATE TABLE credential (
     id               TEXT    NOT NULL UNIQUE,
     workspace        TEXT    NOT NULL,
     teamspace        TEXT    NOT NULL,
+    family           TEXT    NOT NULL CHECK (family IN ('access', 'shared')),
     name             TEXT    NOT NULL,
     provider         TEXT    NOT NULL,
     type             TEXT    NOT NULL,
@@ -22,14 +23,14 @@ CREATE TABLE credential (
 ) STRICT;
 
 -- BINARY compares UTF-8 bytes, and those sort by code point: the order that the wire promises.
-CREATE UNIQUE INDEX credential_by_name ON credential (workspace, teamspace, name);
+CREATE UNIQUE INDEX credential_by_name ON credential (workspace, teamspace, family, name);
 
 -- One per combination of filters, so that a page costs the same whatever else the scope holds.
-CREATE INDEX credential_by_provider ON credential (workspace, teamspace, provider, name);
-CREATE INDEX credential_by_type ON credential (workspace, teamspace, type, name);
-CREATE INDEX credential_by_kind ON credential (workspace, teamspace, provider, type, name);
+CREATE INDEX credential_by_provider ON credential (workspace, teamspace, family, provider, name);
+CREATE INDEX credential_by_type ON credential (workspace, teamspace, family, type, name);
+CREATE INDEX credential_by_kind ON credential (workspace, teamspace, family, provider, type, name);
 
-CREATE UNIQUE INDEX credential_default ON credential (workspace, teamspace, provider) WHERE provider_default = 1;
+CREATE UNIQUE INDEX credential_default ON credential (workspace, teamspace, family, provider) WHERE provider_default = 1;
 
 -- Apart from the metadata: a page of a list never drags ciphertext (kilobytes, for a key file) through the cache.
 CREATE TABLE envelope (
@@ -42,10 +43,11 @@ CREATE TABLE envelope (
 CREATE TABLE credential_count (
     workspace TEXT    NOT NULL,
     teamspace TEXT    NOT NULL,
+    family    TEXT    NOT NULL,
     provider  TEXT    NOT NULL,
     type      TEXT    NOT NULL,
     n         INTEGER NOT NULL CHECK (n >= 0),
-    PRIMARY KEY (workspace, teamspace, provider, type)
+    PRIMARY KEY (workspace, teamspace, family, provider, type)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE api_key (
@@ -77,6 +79,7 @@ CREATE TABLE audit (
     actor_name TEXT NOT NULL,
     workspace  TEXT NOT NULL,
     teamspace  TEXT NOT NULL,
+    family     TEXT NOT NULL,
     action     TEXT NOT NULL,
     target     TEXT NOT NULL,
     outcome    TEXT NOT NULL,

@@ -1,0 +1,1 @@
+"""The DQOps dialect: frozen, it is other people's contract."""

@@ -1,0 +1,183 @@
+"""What access and shared credentials have in common: a sealed record, changed by revisions, every write audited."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from service.core import audit
+from service.core.envelope import Envelope, binding
+from service.core.errors import EnvelopeBroken, NoSuchCredential, Stale, StoreUnavailable
+from service.core.model import Caller, Credential, Scope, Sealed
+from service.core.store import Store
+
+# Two writers of one record collide rarely; each round lets at least one of them through.
+_ROUNDS = 64
+
+Secret = Mapping[str, str]
+"""The secret fields of a payload, by name."""
+
+Applied = tuple[Credential, Secret | None]
+"""A record as it will be, and its new secret if that changes."""
+
+
+def canonical(values: Any) -> str:
+    """One text for equal values: sorted keys, no spaces."""
+    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Records:
+    """Sealed records in a store. Whoever calls has been authorized: the scope says for what."""
+
+    def __init__(self, store: Store, envelope: Envelope, now: Callable[[], datetime] = _now) -> None:
+        self._store = store
+        self._envelope = envelope
+        self._now = now
+
+    def new(self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any]) -> Credential:
+        """The first revision of a record; nothing is stored yet."""
+        now = self._now()
+        return Credential(
+            id=str(uuid.uuid4()),
+            workspace=scope.workspace,
+            teamspace=scope.teamspace,
+            family=scope.family,
+            name=name,
+            provider=provider,
+            type=type_,
+            provider_default=False,
+            allowed_in_tasks=False,
+            version=1,
+            revision=1,
+            created_at=now,
+            updated_at=now,
+            public=canonical(public),
+            status=None,
+            verification=None,
+        )
+
+    async def add(self, caller: Caller, credential: Credential, secret: Secret) -> None:
+        """Store a new record.
+
+        Raises:
+            NameTaken: the scope has one of that name.
+        """
+        sealed = await self._seal(credential, secret)
+        record = audit.record(caller, credential.scope, audit.Action.CREATE, credential.id)
+        await self._store.create_credential(credential, sealed, record)
+
+    async def get(self, scope: Scope, name: str) -> Credential:
+        """The metadata of a record; no envelope is opened.
+
+        Raises:
+            NoSuchCredential: the scope has none of that name.
+        """
+        credential = await self._store.get_credential(scope, name)
+        if credential is None:
+            raise NoSuchCredential
+        return credential
+
+    async def page(
+        self, scope: Scope, *, provider: str | None = None, type_: str | None = None, offset: int, limit: int
+    ) -> tuple[list[Credential], int]:
+        """A scope's records by name, and how many match in all."""
+        return await self._store.list_credentials(scope, provider=provider, type_=type_, offset=offset, limit=limit)
+
+    async def open(self, scope: Scope, name: str) -> tuple[Credential, dict[str, str]]:
+        """A record with its secret fields.
+
+        Raises:
+            NoSuchCredential: the scope has none of that name.
+            EnvelopeBroken: it does not open.
+        """
+        credential, sealed = await self._stored(scope, name)
+        return credential, await self._unseal(credential, sealed)
+
+    async def reveal(self, caller: Caller, scope: Scope, name: str) -> tuple[Credential, dict[str, str]]:
+        """The same, for a caller's eyes: the audit record is durable before the secret leaves (requirement 29).
+
+        Raises:
+            StoreUnavailable: the record could not be written; nothing leaves.
+        """
+        credential, secret = await self.open(scope, name)
+        await self._store.append_audit(audit.record(caller, scope, audit.Action.REVEAL, credential.id))
+        return credential, secret
+
+    async def change(
+        self,
+        caller: Caller,
+        scope: Scope,
+        name: str,
+        apply: Callable[[Credential, Callable[[], Awaitable[dict[str, str]]]], Awaitable[Applied]],
+        if_match: frozenset[str] | None = None,
+    ) -> Credential:
+        """Change a record, again if somebody else was faster.
+
+        Args:
+            caller: who asks.
+            scope: where it lives.
+            name: its present name.
+            apply: given the record, and a function that opens its secret, says what becomes of it. Revision, times,
+                and for a new secret the version and the verdict, follow by themselves.
+            if_match: tags of which one must be the record's; None for whatever it is.
+
+        Raises:
+            NoSuchCredential: the scope has none of that name.
+            Stale: `if_match` does not hold any more.
+            NameTaken: the new name is another's.
+        """
+        for _ in range(_ROUNDS):
+            current, sealed = await self._stored(scope, name)
+            _require_match(current, if_match)
+
+            async def unseal(current: Credential = current, sealed: Sealed = sealed) -> dict[str, str]:
+                return await self._unseal(current, sealed)
+
+            changed, secret = await apply(current, unseal)
+            changed = changed._replace(revision=current.revision + 1, updated_at=self._now())
+            resealed = None
+            if secret is not None:
+                changed = changed._replace(version=current.version + 1, status=None, verification=None)
+                resealed = await self._seal(changed, secret)
+            record = audit.record(caller, scope, audit.Action.UPDATE, current.id)
+            if await self._store.update_credential(changed, resealed, record, expected_revision=current.revision):
+                return changed
+        raise StoreUnavailable("Too many writers want this record at once.")
+
+    async def remove(self, caller: Caller, scope: Scope, name: str, if_match: frozenset[str] | None = None) -> None:
+        """Remove a record; the arguments and errors are those of `change`."""
+        for _ in range(_ROUNDS):
+            current = await self.get(scope, name)
+            _require_match(current, if_match)
+            record = audit.record(caller, scope, audit.Action.DELETE, current.id)
+            if await self._store.delete_credential(current, record):
+                return
+        raise StoreUnavailable("Too many writers want this record at once.")
+
+    async def _stored(self, scope: Scope, name: str) -> tuple[Credential, Sealed]:
+        found = await self._store.get_sealed_credential(scope, name)
+        if found is None:
+            raise NoSuchCredential
+        return found
+
+    async def _seal(self, credential: Credential, secret: Secret) -> Sealed:
+        return await self._envelope.seal(canonical(secret).encode(), binding(credential))
+
+    async def _unseal(self, credential: Credential, sealed: Sealed) -> dict[str, str]:
+        plaintext = await self._envelope.open(sealed, binding(credential))
+        try:
+            secret: dict[str, str] = orjson.loads(plaintext)
+        except orjson.JSONDecodeError:
+            raise EnvelopeBroken from None
+        return secret
+
+
+def _require_match(credential: Credential, if_match: frozenset[str] | None) -> None:
+    if if_match is not None and credential.tag not in if_match:
+        raise Stale("The credential has changed since you read it: read it again.")
