@@ -17,9 +17,8 @@ from service.api.tiledb import render as tiledb_render
 from service.api.tiledb import routes as tiledb_routes
 from service.api.tiledb.schemas import RequestSchemas
 from service.app_keys import AUTHENTICATOR, CONFIG, CREDENTIALS, HEALTH, REGISTRY, SHARED, VERIFICATION
-from service.auth.authenticator import Authenticator
+from service.auth.authenticator import Authenticator, TokenCheck
 from service.auth.passwords import Passwords
-from service.auth.tokens import Tokens
 from service.config import Config
 from service.core.credentials import Credentials
 from service.core.envelope import Envelope, check_canary
@@ -110,14 +109,21 @@ async def _run(app: web.Application) -> AsyncIterator[None]:
 
 def authenticator(config: Config, store: Store, egress: Egress) -> Authenticator:
     """Every way of proving who one is."""
-    oauth2 = config.auth.oauth2
     return Authenticator(
         store,
         Passwords(),
-        Tokens(oauth2, egress.operator) if oauth2.issuer else None,
+        _tokens(config, egress),
         anonymous_role=config.auth.anonymous_role,
         failures=Windows(config.limits.authentication_failures),
     )
+
+
+def _tokens(config: Config, egress: Egress) -> TokenCheck | None:
+    if not config.auth.oauth2.issuer:
+        return None
+    from service.auth.tokens import Tokens
+
+    return Tokens(config.auth.oauth2, egress.operator)
 
 
 def verification(

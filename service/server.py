@@ -1,7 +1,6 @@
 """Serve the application: listen, answer malformed HTTP without echoing it, and stop in good order."""
 
 import asyncio
-import secrets
 import signal
 import ssl
 
@@ -13,6 +12,7 @@ from aiohttp.web_protocol import RequestHandler
 from service.app_keys import HEALTH
 from service.config import Config
 from service.core.errors import RefusesToStart
+from service.observe.origin import new_request_id
 
 log = structlog.get_logger("vouch.server")
 
@@ -35,7 +35,7 @@ class _QuietHandler(RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """Answer an error from below the application, in the Error body of the contract."""
-        request_id = secrets.token_hex(12)
+        request_id = new_request_id()
         malformed = 400 <= status < 500
         log.info("malformed request", request_id=request_id, status=status, error=type(exc).__name__)
         if request.writer.output_size > 0:

@@ -81,6 +81,11 @@ class Kind:
         hidden = self.schema.off_wire()
         return tuple(name for name in self.secret_fields if name not in hidden)
 
+    @cached_property
+    def off_wire_public_fields(self) -> frozenset[str]:
+        """The other fields that it doesn't have."""
+        return self.schema.off_wire() - set(self.secret_fields)
+
     def split(self, values: Mapping[str, Any]) -> "Payload":
         """Divide a loaded payload into its public and its secret fields."""
         secret = {name: values[name] for name in self.secret_fields if name in values}
@@ -188,9 +193,15 @@ _BROKEN = unknown(
 )
 
 
-def conclude(verdict: Verdict) -> Report:
-    """The report of a verification that ended before there was a kind to probe."""
-    return Report(provider=None, type=None, verdict=verdict, checked_at=_utc_now(), duration_ms=0)
+def conclude(key: tuple[str, str] | None, verdict: Verdict) -> Report:
+    """The report of a verification that ended before there was anything to probe.
+
+    Args:
+        key: the provider and type, if they are known.
+        verdict: why it ended.
+    """
+    provider, type_ = key or (None, None)
+    return Report(provider=provider, type=type_, verdict=verdict, checked_at=_utc_now(), duration_ms=0)
 
 
 async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float) -> Report:

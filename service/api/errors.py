@@ -126,5 +126,5 @@ def _describe_domain(error: domain.VouchError) -> Failure:
     elif isinstance(error, domain.RateLimited | domain.Overloaded | domain.StoreUnavailable):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, domain.NotAuthenticated):
-        headers[CHALLENGE_HEADER] = ", ".join(CHALLENGES)
+        headers[CHALLENGE_HEADER] = CHALLENGES
     return Failure(status, error.code, str(error), fields, headers, report)

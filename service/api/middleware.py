@@ -16,11 +16,12 @@ from service.app_keys import AUTHENTICATOR, CALLER, REQUEST_ID
 from service.auth.authenticator import NO_CREDENTIALS
 from service.core.errors import NotAuthenticated
 from service.core.model import Caller
-from service.observe.logs import frames
+from service.observe.logs import RequestLog, frames
 from service.observe.origin import Networks, client_address, request_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger("vouch.http")
+request_log = RequestLog()
 
 
 class Dialect(NamedTuple):
@@ -87,8 +88,7 @@ def _dialect(dialects: tuple[Dialect, ...], path: str) -> Dialect:
 def _log(request: web.Request, status: int, failure: Failure | None, known: str, spent: float) -> None:
     caller = request.get(CALLER)
     resource = request.match_info.route.resource
-    log.info(
-        "request",
+    request_log.write(
         request_id=known,
         method=request.method,
         # The pattern, not the path: a name may be anything, and a query too.

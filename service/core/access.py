@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from service.core import key_format
 from service.core.audit import Action, record
 from service.core.errors import Invalid, NotAllowed
-from service.core.model import ApiKey, Caller, Permission, PrincipalKind, Role, Scope, User
+from service.core.model import ApiKey, Caller, Permission, PrincipalKind, Role, Scope, User, timestamp
 from service.core.store import Store
 
 LONGEST_NAME = 255
@@ -141,7 +141,7 @@ class Access:
             raise Invalid(wrong)
         _require(caller, workspace)
         hashed = await asyncio.to_thread(self._hash_password, password)
-        user = User(name, hashed, workspace, Role(role), datetime.now(UTC))
+        user = User(name, hashed, workspace, Role(role), timestamp(datetime.now(UTC)))
         await self._store.create_user(user, record(caller, Scope(workspace), Action.USER_CREATE, name))
         return user
 
@@ -187,7 +187,7 @@ def _new_row(
         workspace=workspace,
         role=Role(role),
         teamspaces=granted or None,
-        created_at=now,
+        created_at=timestamp(now),
         expires_at=now + expires_in if expires_in is not None else None,
         revoked_at=None,
     )

@@ -1,12 +1,21 @@
 """The nouns of the domain. Frozen; nothing here holds a secret."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 DEFAULT_WORKSPACE = "ws_default"
 WORKSPACE_PREFIX = "ws_"
+
+
+Timestamp = str
+"""A time as `timestamp` writes it. The database and the wire have it as text, and nobody reckons with it in between."""
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """RFC 3339 section 5.6 in UTC, with microseconds, of fixed width: text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Permission(StrEnum):
@@ -99,7 +108,6 @@ class Credential(NamedTuple):
 
     `version` counts payloads (the envelope is bound to it), `revision` counts changes of any kind (the ETag).
     `public` is the canonical JSON of the payload's public fields, `verification` the last known report as JSON.
-    Times are aware, in UTC.
     """
 
     id: str
@@ -113,8 +121,8 @@ class Credential(NamedTuple):
     allowed_in_tasks: bool
     version: int
     revision: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: Timestamp
+    updated_at: Timestamp
     public: str
     status: str | None
     verification: str | None
@@ -146,7 +154,7 @@ class ApiKey(NamedTuple):
     workspace: str
     role: Role
     teamspaces: frozenset[str] | None
-    created_at: datetime
+    created_at: Timestamp
     expires_at: datetime | None
     revoked_at: datetime | None
 
@@ -158,4 +166,4 @@ class User(NamedTuple):
     password_hash: str
     workspace: str
     role: Role
-    created_at: datetime
+    created_at: Timestamp

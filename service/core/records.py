@@ -10,7 +10,7 @@ import orjson
 from service.core import audit
 from service.core.envelope import Envelope, binding
 from service.core.errors import EnvelopeBroken, NoSuchCredential, Stale, StoreUnavailable
-from service.core.model import Caller, Credential, Scope, Sealed
+from service.core.model import Caller, Credential, Scope, Sealed, timestamp
 from service.core.store import Store
 
 # Two writers of one record collide rarely; each round lets at least one of them through.
@@ -42,7 +42,7 @@ class Records:
 
     def new(self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any]) -> Credential:
         """The first revision of a record; nothing is stored yet."""
-        now = self._now()
+        now = timestamp(self._now())
         return Credential(
             id=str(uuid.uuid4()),
             workspace=scope.workspace,
@@ -140,7 +140,7 @@ class Records:
                 return await self._unseal(current, sealed)
 
             changed, secret = await apply(current, unseal)
-            changed = changed._replace(revision=current.revision + 1, updated_at=self._now())
+            changed = changed._replace(revision=current.revision + 1, updated_at=timestamp(self._now()))
             resealed = None
             if secret is not None:
                 changed = changed._replace(version=current.version + 1, status=None, verification=None)

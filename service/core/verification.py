@@ -16,10 +16,10 @@ from service.core.model import Caller, Credential, Permission
 from service.core.permissions import authorize
 from service.core.shared import SharedCredentials
 from service.core.store import Store
-from verifiers.base import Payload, Run, conclude, verify
-from verifiers.files import load_payload, recognise
+from verifiers.base import Payload, Run, Verifier, conclude, verify
+from verifiers.files import FileRefused, load, recognise
 from verifiers.registry import Registry
-from verifiers.verdict import NotVerified, Outcome, Report
+from verifiers.verdict import Outcome, Report
 
 CALLERS_LANE = "callers"
 
@@ -126,9 +126,10 @@ class Verification:
         """
         credential, content = await self._shared.open(caller, name)
         try:
-            payload = load_payload(self._registry, *recognise(content, profile))
-        except NotVerified as stopped:
-            report = conclude(stopped.verdict)
+            key, values = recognise(content, profile)
+            payload = load(self._verifier(*key).kind, values)
+        except FileRefused as refused:
+            report = conclude(refused.key, refused.verdict)
         else:
             report = await self._probe(caller, payload)
         return await self._keep(caller, credential, report)
@@ -145,11 +146,15 @@ class Verification:
             )
         return report
 
+    def _verifier(self, provider: str, type_: str) -> Verifier:
+        verifier = self._registry.get(provider, type_)
+        if verifier is None:
+            raise UnsupportedKind(f"Nothing here verifies {provider} credentials of the type {type_}.")
+        return verifier
+
     async def _probe(self, caller: Caller, payload: Payload) -> Report:
         kind = payload.kind
-        verifier = self._registry.get(kind.provider, kind.type)
-        if verifier is None:
-            raise UnsupportedKind(f"Nothing here verifies {kind.provider} credentials of the type {kind.type}.")
+        verifier = self._verifier(kind.provider, kind.type)
         target = urlsplit(payload.target or "").hostname
         self._quotas.per_caller.hit(f"{caller.principal.kind}:{caller.principal.id}")
         if target:

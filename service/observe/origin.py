@@ -1,6 +1,7 @@
 """Where a request came from, and the id it goes by."""
 
 import ipaddress
+import itertools
 import re
 import secrets
 
@@ -8,6 +9,9 @@ from aiohttp import web
 
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
+# Random once and counted on: no two processes share the first half, and no request pays for randomness.
+_PROCESS = secrets.token_hex(8)
+_NUMBERS = itertools.count(1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -16,7 +20,12 @@ def request_id(request: web.BaseRequest) -> str:
     given = request.headers.get("X-Request-ID")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return secrets.token_hex(12)
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """An id that no other request of any replica has."""
+    return f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
 def parse_networks(texts: tuple[str, ...]) -> Networks:

@@ -3,7 +3,7 @@
 import sqlite3
 
 from service.core.audit import AuditRecord
-from service.storage.rows import to_text
+from service.core.model import timestamp
 
 
 def append(connection: sqlite3.Connection, audit: AuditRecord) -> bool:
@@ -12,7 +12,7 @@ def append(connection: sqlite3.Connection, audit: AuditRecord) -> bool:
         "INSERT INTO audit (at, actor_kind, actor_id, actor_name, workspace, teamspace, family, action, target, "
         "outcome, request_id, address) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            to_text(audit.at),
+            timestamp(audit.at),
             audit.actor_kind,
             audit.actor_id,
             audit.actor_name,

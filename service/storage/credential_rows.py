@@ -8,7 +8,7 @@ from service.core.errors import NameTaken
 from service.core.model import Credential, Scope, Sealed
 from service.storage import audit_rows
 from service.storage.reader import snapshot
-from service.storage.rows import CREDENTIAL, credential, credential_row, to_text
+from service.storage.rows import CREDENTIAL, credential, credential_row
 
 MAX_INTEGER: Final = 2**63 - 1
 NAME_TAKEN: Final = "A credential of this name exists already."
@@ -110,7 +110,7 @@ def update(
     connection.execute(
         "UPDATE credential SET name = ?, provider = ?, type = ?, provider_default = ?, allowed_in_tasks = ?, "
         "version = ?, revision = ?, updated_at = ?, public = ?, status = ?, verification = ? WHERE seq = ?",
-        (*one[4:11], to_text(one.updated_at), *one[13:], seq),
+        (*one[4:11], *one[12:], seq),
     )
     if (provider, type_) != (one.provider, one.type):
         _count(connection, one.scope, provider, type_, -1)
@@ -152,7 +152,7 @@ def _owner(connection: sqlite3.Connection, scope: Scope, name: str) -> str | Non
 
 def _take_default(connection: sqlite3.Connection, one: Credential) -> None:
     """The previous default of the provider loses the flag; its representation changes with it."""
-    connection.execute(_TAKE_DEFAULT, (to_text(one.updated_at), *one.scope, one.provider, one.id))
+    connection.execute(_TAKE_DEFAULT, (one.updated_at, *one.scope, one.provider, one.id))
 
 
 def _count(connection: sqlite3.Connection, scope: Scope, provider: str, type_: str, by: int) -> None:

@@ -9,8 +9,8 @@ from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
 
 from service.core.errors import RefusesToStart
+from service.core.model import timestamp
 from service.storage.connection import error_name
-from service.storage.rows import to_text
 from service.storage.writer import begin
 
 APPLICATION_ID: Final = 0x766F7563
@@ -115,7 +115,8 @@ def _apply(connection: sqlite3.Connection, migration: Migration, label: str) -> 
                 connection.execute(statement)
         finally:
             connection.set_authorizer(None)
-        connection.execute("INSERT INTO schema_version VALUES (?, ?)", (migration.version, to_text(datetime.now(UTC))))
+        now = timestamp(datetime.now(UTC))
+        connection.execute("INSERT INTO schema_version VALUES (?, ?)", (migration.version, now))
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise RefusesToStart(

@@ -4,9 +4,9 @@ import sqlite3
 
 from service.core.audit import AuditRecord
 from service.core.errors import NameTaken
-from service.core.model import ApiKey, User
+from service.core.model import ApiKey, User, timestamp
 from service.storage import audit_rows
-from service.storage.rows import API_KEY, USER, api_key, api_key_row, to_text, user, user_row
+from service.storage.rows import API_KEY, USER, api_key, api_key_row, user, user_row
 
 # Constant texts, so that the connections keep them prepared. S608: no value is ever in them.
 _GET_KEY = f"SELECT {API_KEY} FROM api_key WHERE id = ?"  # noqa: S608
@@ -37,7 +37,7 @@ def create_api_key(connection: sqlite3.Connection, key: ApiKey, audit: AuditReco
 def revoke_api_key(connection: sqlite3.Connection, key_id: str, audit: AuditRecord) -> bool:
     """Revoke a key that is not revoked yet. An expired one can be: the operator's word is kept all the same."""
     changed = connection.execute(
-        "UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (to_text(audit.at), key_id)
+        "UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (timestamp(audit.at), key_id)
     ).rowcount
     return changed == 1 and audit_rows.append(connection, audit)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from service.core.audit import Action, AuditRecord, record
-from service.core.model import ApiKey, Caller, Credential, Principal, PrincipalKind, Role, Scope, Sealed
+from service.core.model import ApiKey, Caller, Credential, Principal, PrincipalKind, Role, Scope, Sealed, timestamp
 from service.core.store import Store
 
 HERE = Scope("ws_default")
@@ -32,8 +32,8 @@ def a_credential(name: str = "one", scope: Scope = HERE, **changes: object) -> C
         allowed_in_tasks=True,
         version=1,
         revision=1,
-        created_at=NOW,
-        updated_at=NOW,
+        created_at=timestamp(NOW),
+        updated_at=timestamp(NOW),
         public='{"access_key_id":"AKIAEXAMPLE"}',
         status=None,
         verification=None,
@@ -52,7 +52,8 @@ def an_audit(one: Credential | None = None, action: Action = Action.CREATE, targ
 
 def changed(one: Credential, **changes: object) -> Credential:
     """The next revision of a record, as the core would write it."""
-    return one._replace(revision=one.revision + 1, updated_at=one.updated_at + timedelta(seconds=1), **changes)
+    later = datetime.fromisoformat(one.updated_at) + timedelta(seconds=1)
+    return one._replace(revision=one.revision + 1, updated_at=timestamp(later), **changes)
 
 
 async def create(store: Store, *ones: Credential) -> None:
@@ -75,5 +76,5 @@ async def listed(store: Store, scope: Scope = HERE, **filters: str | int | None)
 
 def an_api_key(key_id: str, **changes: object) -> ApiKey:
     """A live API key for everything in a workspace."""
-    key = ApiKey(key_id, f"key {key_id}", b"\x00hash\xff", "ws_default", Role.EDITOR, None, NOW, None, None)
+    key = ApiKey(key_id, f"key {key_id}", b"\x00hash\xff", "ws_default", Role.EDITOR, None, timestamp(NOW), None, None)
     return key._replace(**changes)

@@ -6,7 +6,7 @@ import pytest
 
 from service.core.audit import Action
 from service.core.errors import NameTaken
-from service.core.model import Role, Sealed, User
+from service.core.model import Role, Sealed, User, timestamp
 from service.core.store import Store
 from tests.contracts.records import (
     NOW,
@@ -61,9 +61,9 @@ class AccessContract:
 
     async def test_api_keys_are_read_back_oldest_first(self, store: Store) -> None:
         ones = [
-            an_api_key("b", created_at=NOW, expires_at=NOW + timedelta(days=1)),
-            an_api_key("a", created_at=NOW + timedelta(seconds=1), teamspaces=frozenset()),
-            an_api_key("c", created_at=NOW - timedelta(seconds=1), teamspaces=frozenset({"t1", "täam"})),
+            an_api_key("b", created_at=timestamp(NOW), expires_at=NOW + timedelta(days=1)),
+            an_api_key("a", created_at=timestamp(NOW + timedelta(seconds=1)), teamspaces=frozenset()),
+            an_api_key("c", created_at=timestamp(NOW - timedelta(seconds=1)), teamspaces=frozenset({"t1", "täam"})),
         ]
         for one in ones:
             await store.create_api_key(one, an_audit(action=Action.KEY_CREATE, target=one.id))
@@ -85,7 +85,7 @@ class AccessContract:
         assert [one.action for one in await audit_trail()] == [Action.KEY_CREATE, Action.KEY_REVOKE]
 
     async def test_users_are_created_listed_by_name_and_deleted(self, store: Store, audit_trail: AuditTrail) -> None:
-        ones = [User(name, "$argon2id$", "ws_default", Role.VIEWER, NOW) for name in ("b", "B", "\U0001f511", "\uff5e")]
+        ones = [User(name, "$argon2id$", "ws_default", Role.VIEWER, timestamp(NOW)) for name in ("b", "B", "\U0001f511", "\uff5e")]
         for one in ones:
             await store.create_user(one, an_audit(action=Action.USER_CREATE, target=one.name))
         assert [await store.get_user(one.name) for one in ones] == ones
@@ -96,7 +96,7 @@ class AccessContract:
         assert len(await audit_trail()) == 5
 
     async def test_user_names_are_unique_over_all_workspaces(self, store: Store, audit_trail: AuditTrail) -> None:
-        one = User("ann", "hash", "ws_default", Role.ADMIN, NOW)
+        one = User("ann", "hash", "ws_default", Role.ADMIN, timestamp(NOW))
         await store.create_user(one, an_audit(action=Action.USER_CREATE, target="ann"))
         with pytest.raises(NameTaken):
             await store.create_user(one._replace(workspace="ws_other"), an_audit(action=Action.USER_CREATE))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from service.core.errors import NameTaken
+from service.core.model import timestamp
 from service.core.store import Store
 from tests.contracts.records import (
     ELSEWHERE,
@@ -101,7 +102,7 @@ class ChangesContract:
 
     async def test_a_new_default_takes_the_flag_from_the_previous_one(self, store: Store) -> None:
         one = a_credential("one", provider_default=True)
-        two = a_credential("two", provider_default=True, updated_at=NOW + timedelta(hours=1))
+        two = a_credential("two", provider_default=True, updated_at=timestamp(NOW + timedelta(hours=1)))
         await create(store, one, two)
         assert await store.get_credential(HERE, "two") == two
         assert await store.get_credential(HERE, "one") == one._replace(

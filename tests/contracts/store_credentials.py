@@ -1,7 +1,5 @@
 """What every store does with credentials."""
 
-from datetime import datetime, timedelta
-
 import pytest
 
 from service.core.audit import Action
@@ -11,7 +9,6 @@ from service.core.store import Store
 from tests.contracts.records import (
     ELSEWHERE,
     HERE,
-    NOW,
     TEAM,
     AuditTrail,
     a_credential,
@@ -34,13 +31,6 @@ class CredentialsContract:
         await store.create_credential(one, Sealed("k7", bytes(range(256))), an_audit(one))
         assert await store.get_credential(HERE, one.name) == one
         assert await store.get_sealed_credential(HERE, one.name) == (one, Sealed("k7", bytes(range(256))))
-
-    async def test_a_time_of_another_zone_is_kept_as_the_same_moment_in_utc(self, store: Store) -> None:
-        there = NOW.astimezone(datetime.strptime("+0530", "%z").tzinfo)
-        await create(store, a_credential(created_at=there))
-        found = await store.get_credential(HERE, "one")
-        assert found is not None
-        assert (found.created_at, found.created_at.utcoffset()) == (NOW, timedelta(0))
 
     async def test_an_absent_credential_is_none(self, store: Store) -> None:
         await create(store, a_credential("one"))

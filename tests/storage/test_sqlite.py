@@ -13,7 +13,7 @@ import pytest
 from service.core.audit import Action, AuditRecord
 from service.core.errors import RefusesToStart, StoreUnavailable
 from service.core.model import Role, User
-from service.storage.rows import to_text
+from service.core.model import timestamp
 from service.storage.sqlite import SqliteStore, open_sqlite
 from tests.contracts.records import (
     HERE,
@@ -108,7 +108,7 @@ async def test_reads_see_another_programs_commit_at_once(store: SqliteStore, bes
     await store.create_api_key(an_api_key("a"), an_audit())
     for second in range(20):
         at = NOW.replace(second=second)
-        beside.execute("UPDATE api_key SET revoked_at = ?", (to_text(at),))
+        beside.execute("UPDATE api_key SET revoked_at = ?", (timestamp(at),))
         assert (await store.get_api_key("a")).revoked_at == at
 
 
