@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.peers.aws_stub",
     "tests.peers.azurite",
+    "tests.peers.entra",
     "tests.peers.faults",
     "tests.peers.google",
     "tests.peers.issuer",

@@ -131,6 +131,12 @@ def error_code(answer: Answer) -> str | None:
     return found[1].decode() if found else None
 
 
+def wait_seconds(answer: Answer) -> int | None:
+    """A Retry-After in seconds (RFC 9110 section 10.2.3); the date form counts as none."""
+    wait = answer.headers.get("Retry-After", "")
+    return int(wait) if re.fullmatch(r"[0-9]{1,6}", wait) else None
+
+
 def is_listing(answer: Answer) -> bool:
     """Whether this is a list of containers or blobs, and not, say, a captive portal's page."""
     body = answer.body.removeprefix(_BYTE_ORDER_MARK).strip()
@@ -170,8 +176,7 @@ def refusal(answer: Answer, service: BlobService, run: Run, rejections: Mapping[
     """
     code = error_code(answer)
     if answer.status == 429 or (answer.status == 503 and code == "ServerBusy"):
-        wait = answer.headers.get("Retry-After", "")
-        run.retry_after = int(wait) if re.fullmatch(r"[0-9]{1,6}", wait) else None
+        run.retry_after = wait_seconds(answer)
         return THROTTLED
     if answer.status >= 500:
         return TROUBLED

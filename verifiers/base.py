@@ -12,10 +12,12 @@ from functools import cached_property
 from typing import Any
 
 from verifiers.egress import Egress
-from verifiers.fields import Endpoint, PayloadSchema, Secret
+from verifiers.endpoints import target_host
+from verifiers.fields import Endpoint, PayloadSchema, Secret, Text
 from verifiers.settings import ProviderSettings
 from verifiers.verdict import (
     TIMED_OUT,
+    WORKS,
     Check,
     CheckOutcome,
     Fault,
@@ -82,6 +84,11 @@ class Kind:
         return tuple(name for name in self.secret_fields if name not in hidden)
 
     @cached_property
+    def derived_fields(self) -> frozenset[str]:
+        """The fields that the schema takes out of others; what was sent for them is ignored."""
+        return frozenset(name for name, one in self.schema().fields.items() if isinstance(one, Text) and one.derived)
+
+    @cached_property
     def off_wire_public_fields(self) -> frozenset[str]:
         """The other fields that it doesn't have."""
         return self.schema.off_wire() - set(self.secret_fields)
@@ -106,8 +113,14 @@ class Payload:
 
     @property
     def target(self) -> str | None:
-        """The endpoint that the caller chose for the probe, if any."""
-        return next((self.public[name] for name in self.kind.target_fields if self.public.get(name)), None)
+        """The host that the caller chose for the probe, if any: one spelling for each, as the egress has it."""
+        endpoint = next((self.public[name] for name in self.kind.target_fields if self.public.get(name)), None)
+        return None if endpoint is None else target_host(endpoint)
+
+
+PROOF = "authenticates"
+"""The name of the check that proves a credential; those after it only tell more."""
+_PROVEN = (CheckOutcome.PASS, CheckOutcome.WARN)
 
 
 def _utc_now() -> datetime:
@@ -147,6 +160,11 @@ class Run:
     expires_at: datetime | None = None
     retry_after: int | None = None
 
+    @property
+    def proven(self) -> bool:
+        """Whether the provider has accepted the credential: its check is always called `authenticates`."""
+        return any(one.name == PROOF and one.outcome in _PROVEN for one in self.checks)
+
     @contextmanager
     def check(self, name: str) -> Iterator[Step]:
         """Time and record one named check. A `NotVerified` inside is recorded, and goes on up."""
@@ -178,7 +196,8 @@ Probe = Callable[[Payload, Run], Awaitable[Verdict]]
 class Verifier:
     """A kind and its probe: the unit of the registry.
 
-    The probe returns `WORKS` when the provider accepted the credential, and raises `NotVerified` otherwise.
+    The probe returns `WORKS` when the provider accepted the credential, and raises `NotVerified` otherwise. It records
+    the check `authenticates` first: if the deadline ends the probe after that has passed, the credential is verified.
     """
 
     kind: Kind
@@ -223,7 +242,8 @@ async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float
     except NotVerified as stopped:
         verdict = stopped.verdict
     except TimeoutError:
-        verdict = TIMED_OUT
+        # What the provider has accepted stays accepted, whatever an extra call made of the deadline.
+        verdict = WORKS if run.proven else TIMED_OUT
     except Exception as error:  # noqa: BLE001 - whatever is not listed is unknown
         # The type and the place alone: an exception's text may quote what it was given.
         place = error.__traceback__

@@ -55,6 +55,14 @@ def canonical_url(url: str) -> str:
     return _join(scheme, canonical_host(host), port, rest)
 
 
+def target_host(url: str) -> str:
+    """The host of a URL in its one spelling; of a URL that goes nowhere, the URL itself."""
+    try:
+        return destination(canonical_url(url)).host
+    except ValueError:
+        return url
+
+
 def _join(scheme: str, host: str, port: int, rest: str) -> str:
     shown = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
     return f"{scheme}://{host}{shown}{rest}"

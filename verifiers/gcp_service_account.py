@@ -50,8 +50,8 @@ class ServiceAccountSchema(PayloadSchema):
 
     @pre_load
     def ignore_derived(self, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - marshmallow's signature
-        """Forget what was sent beside a key file; beside a blank one it is the stored values coming back."""
-        if not isinstance(data, Mapping) or data.get("key_text") in ("", None):
+        """Forget what was sent: the file says it, or for a blank one what is stored."""
+        if not isinstance(data, Mapping):
             return data
         return {name: value for name, value in data.items() if name not in ("account_id", "key_id")}
 

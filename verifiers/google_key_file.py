@@ -90,7 +90,7 @@ def _required(content: Mapping[str, Any], name: str, form: re.Pattern[str]) -> s
     return value
 
 
-_OTHER_TYPES = {
+OTHER_TYPES = {
     "authorized_user": "a user's own credentials (authorized_user)",
     "external_account": "a workload identity (external_account)",
     "external_account_authorized_user": "a workforce identity (external_account_authorized_user)",
@@ -103,7 +103,7 @@ def _wrong_type(kind: object) -> str:
     """Say what a file is instead, from a fixed list: its own word for it may be anything."""
     what = "a file without a type"
     if isinstance(kind, str):
-        what = _OTHER_TYPES.get(kind, "another kind of file")
+        what = OTHER_TYPES.get(kind, "another kind of file")
     return f"Must be a key file of type service_account, not {what}; create a key of a service account."
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 
-from verifiers import aws_key, aws_role, azure_key, azure_sas, gcp_hmac, gcp_service_account
+from verifiers import aws_key, aws_role, azure_key, azure_sas, azure_service_principal, gcp_hmac, gcp_service_account
 from verifiers.base import Kind, Verifier
 from verifiers.fields import PayloadSchema
 
@@ -18,6 +18,7 @@ BUILT_IN: tuple[Verifier, ...] = (
     aws_role.VERIFIER,
     azure_key.VERIFIER,
     azure_sas.VERIFIER,
+    azure_service_principal.VERIFIER,
     gcp_hmac.VERIFIER,
     gcp_service_account.VERIFIER,
 )

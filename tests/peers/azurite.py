@@ -50,7 +50,7 @@ class Azurite:
     """A running Azurite with one account.
 
     Attributes:
-        origin: `http://127.0.0.1:PORT`.
+        origin: `http://127.0.0.1:PORT`, or with https where it was given a certificate.
         account: the account's name.
         key: its key, in base64.
     """
@@ -140,8 +140,8 @@ def _install() -> None:
 
 
 @contextmanager
-def running_azurite(folder: Path) -> Iterator[Azurite]:
-    """Start Azurite on a free port, with its output in `folder`, and stop it in the end."""
+def running_azurite(folder: Path, *more: str) -> Iterator[Azurite]:
+    """Start Azurite on a free port, with its output in `folder` and `more` options, and stop it in the end."""
     _install()
     key = base64.b64encode(secrets.token_bytes(64)).decode()
     account = "vouchtests"
@@ -149,7 +149,7 @@ def running_azurite(folder: Path) -> Iterator[Azurite]:
     output = folder / "azurite.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [_NODE, _PROGRAM, *options, "--skipApiVersionCheck", "--disableTelemetry"],
+            [_NODE, _PROGRAM, *options, "--skipApiVersionCheck", "--disableTelemetry", *more],
             cwd=folder,
             env={**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"},
             stdout=log,
@@ -170,7 +170,7 @@ def _origin(process: subprocess.Popen[bytes], output: Path) -> str:
     """Wait until Azurite says where it listens."""
     patience = time.monotonic() + _START_SECONDS
     while time.monotonic() < patience and process.poll() is None:
-        said = re.search(r"successfully listens on (http://127\.0\.0\.1:\d+)\s", output.read_text())
+        said = re.search(r"successfully listens on (https?://127\.0\.0\.1:\d+)\s", output.read_text())
         if said:
             return said[1]
         time.sleep(0.05)

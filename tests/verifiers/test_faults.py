@@ -14,7 +14,7 @@ import pytest
 
 from tests.peers.faults import CANARY, METADATA_URL, REDIRECTS, FaultMode
 from tests.peers.google import pem, rsa_key
-from verifiers import aws_key, azure_key, azure_sas, gcp_hmac, gcp_service_account
+from verifiers import aws_key, azure_key, azure_sas, azure_service_principal, gcp_hmac, gcp_service_account
 from verifiers.aws_identity import ServiceIdentity
 from verifiers.aws_role import make_verifier
 from verifiers.base import Run, Verifier, verify
@@ -83,6 +83,11 @@ AZURE_SAS = {
     "account_name": "vouchtests",
     "sas_token": f"sv=2022-11-02&ss=b&srt=sco&sp=rl&se=2099-01-01T00:00:00Z&sig={SECRET}",
 }
+PRINCIPAL = {
+    "tenant_id": "72f988bf-86f1-41af-91ab-2d7cd011db47",
+    "client_id": "82195c37-7497-458c-b643-f4a3d0a64190",
+    "client_secret": SECRET,
+}
 ROLE = {"role_arn": "arn:aws:iam::123456789012:role/data/reader", "external_id": "tenant:42"}
 ASSUMING = make_verifier(ServiceIdentity(lambda: Keys("AKIASERVICE", SECRET)))
 
@@ -94,6 +99,7 @@ SUBJECTS = {
     "azure key at an endpoint": Subject(azure_key.VERIFIER, AZURE_KEY, "blob_endpoint"),
     "azure sas": Subject(azure_sas.VERIFIER, AZURE_SAS),
     "azure sas at an endpoint": Subject(azure_sas.VERIFIER, AZURE_SAS, "blob_endpoint"),
+    "azure service principal": Subject(azure_service_principal.VERIFIER, PRINCIPAL),
     "gcp hmac": Subject(gcp_hmac.VERIFIER, {"access_key_id": "GOOG1EXAMPLE", "secret_access_key": SECRET}),
     "gcp service account": Subject(gcp_service_account.VERIFIER, {"key_text": _key_file()}),
 }
@@ -105,6 +111,7 @@ CALLERS = {name: one for name, one in SUBJECTS.items() if one.endpoint}
 def libraries() -> None:
     """Load what probes load at their first use: it takes most of the short deadlines here."""
     for name in (
+        "azure.identity.aio",
         "botocore.auth",
         "botocore.awsrequest",
         "botocore.credentials",
@@ -127,7 +134,7 @@ async def report_on(
     settings = ProviderSettings(
         aws=AwsSettings(sts_endpoint=at, s3_endpoint=at),
         gcp=GcpSettings(token_uri=f"{at}/token", storage_endpoint=at),
-        azure=AzureSettings(blob_endpoint=at),
+        azure=AzureSettings(authority=at, blob_endpoint=at),
     )
     kind = subject.verifier.kind
     payload = kind.split(kind.schema().load(values))

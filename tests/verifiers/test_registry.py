@@ -1,4 +1,4 @@
-"""The registry: six built-in kinds, and those that installed packages bring."""
+"""The registry: the built-in kinds, and those that installed packages bring."""
 
 import sys
 from collections.abc import Iterator
@@ -12,12 +12,13 @@ from verifiers.fields import PayloadSchema, Secret
 from verifiers.registry import BUILT_IN, GROUP, BrokenVerifier, Registry, load_registry
 from verifiers.verdict import WORKS, Verdict
 
-# The contract's table, section 1.
-TABLE = {
+# The contract's table, section 1, and the service principal, which is in no slot of the wire.
+TABLE: dict[tuple[str, str], tuple[tuple[str, str] | None, set[str]]] = {
     ("AWS", "key"): (("credential", "aws"), {"secret_access_key"}),
     ("AWS", "arn"): (("role", "aws"), set()),
     ("AZURE", "key"): (("credential", "azure"), {"account_key"}),
     ("AZURE", "azure_token"): (("token", "azure"), {"sas_token"}),
+    ("AZURE", "service_principal"): (None, {"client_secret"}),
     ("GCP", "key"): (("credential", "gcp"), {"secret_access_key"}),
     ("GCP", "token"): (("token", "gcp"), {"key_text"}),
 }
@@ -26,6 +27,7 @@ WIRE_FIELDS = {
     ("AWS", "arn"): {"role_arn", "external_id", "endpoint", "use_path_style"},
     ("AZURE", "key"): {"account_name", "account_key", "blob_endpoint"},
     ("AZURE", "azure_token"): {"account_name", "sas_token", "blob_endpoint"},
+    ("AZURE", "service_principal"): {"tenant_id", "client_id", "client_secret", "account_name"},
     ("GCP", "key"): {"access_key_id", "secret_access_key"},
     ("GCP", "token"): {"key_text", "account_id", "key_id"},
 }
@@ -73,7 +75,8 @@ def test_the_built_in_kinds_are_the_contracts() -> None:
         assert verifier.kind.slot == slot
         assert set(verifier.kind.wire_secret_fields) == secret
         assert registry.require(*key) is verifier
-        assert registry.kind(*key) is registry.by_slot(slot) is verifier.kind
+        assert registry.kind(*key) is verifier.kind
+        assert slot is None or registry.by_slot(slot) is verifier.kind
         assert set(verifier.kind.schema.for_wire(blank_secrets=False).fields) == WIRE_FIELDS[key]
 
 
