@@ -92,7 +92,7 @@ async def _run(app: web.Application) -> AsyncIterator[None]:
     store = await bootstrap.open_store(config)
     try:
         envelope = await bootstrap.unlock(config, store)
-        async with Egress(config.egress) as egress:
+        async with Egress(config.egress, longest_seconds=config.verification.deadline_seconds + 1) as egress:
             app[AUTHENTICATOR] = who = authenticator(config, store, egress)
             records = Records(store, envelope)
             try:

@@ -20,4 +20,6 @@ AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
 HEALTH = web.AppKey("HEALTH", Health)
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("CALLER", Caller)
+EXPECTS_CONTINUE: web.RequestKey[bool] = web.RequestKey("EXPECTS_CONTINUE", bool)
+ADDRESS: web.RequestKey[str] = web.RequestKey("ADDRESS", str)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("REQUEST_ID", str)

@@ -31,10 +31,11 @@ async def open_store(config: Config) -> Store:
     Raises:
         RefusesToStart: the folder can't be made, or the database is not ours or too new.
     """
-    try:
-        config.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise RefusesToStart(f"Cannot make the folder {config.database.parent}: {error.strerror}.") from None
+    for folder in {Path(config.data_dir), config.database.parent}:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RefusesToStart(f"Cannot make the folder {folder}: {error.strerror}.") from None
     return await open_sqlite(config.database)
 
 
@@ -50,6 +51,8 @@ async def unlock(config: Config, store: Store) -> Envelope:
         ring = FileKeyRing.load(config.key_file)
     elif new and not config.keys.file:
         ring = FileKeyRing.create(config.key_file)
+    elif new:
+        raise RefusesToStart(f"There is no key ring at {config.key_file}; one is made only where keys.file is empty.")
     else:
         raise RefusesToStart(f"The key ring {config.key_file} is missing: bring back the one this store was made with.")
     envelope = Envelope(ring)
@@ -93,7 +96,7 @@ async def first_start(config: Config, *, terminal: bool) -> str | None:
 
 def admin_key_file(config: Config) -> Path:
     """Where the first admin key goes when nobody is watching."""
-    return config.database.parent / ADMIN_KEY_FILE
+    return Path(config.data_dir) / ADMIN_KEY_FILE
 
 
 async def _adopt(path: str, access: Access) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import orjson
 from aiohttp import web
@@ -19,6 +20,29 @@ class Health:
     def __init__(self) -> None:
         self._parts: Mapping[str, Callable[[], Awaitable[None]]] = {}
         self.draining = False
+        """Readiness is off: a load balancer should send nothing any more."""
+        self.closed = False
+        """Nothing more is accepted, also on connections that are kept open."""
+        self.under_way = 0
+        """Requests that have been accepted and not answered yet."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin_request(self) -> None:
+        """Count a request; `end_request` must follow."""
+        self.under_way += 1
+        self._idle.clear()
+
+    def end_request(self) -> None:
+        """The request is answered."""
+        self.under_way -= 1
+        if not self.under_way:
+            self._idle.set()
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """Return when no request is under way, or after so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
 
     def routes(self) -> list[web.RouteDef]:
         """The three paths."""

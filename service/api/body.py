@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from aiohttp import hdrs, web
 
 from service.api.errors import TooLarge, WrongMediaType
+from service.app_keys import EXPECTS_CONTINUE
 from service.core.errors import Malformed
 
 # Requests are three levels deep; more than this is an attack on whoever walks the tree.
@@ -25,15 +26,27 @@ async def read_json(request: web.Request) -> Any:
         Malformed: not JSON after all.
     """
     require_length(request)
-    if request.content_type != "application/json" or request.charset not in (None, "utf-8", "UTF-8", "utf8"):
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise WrongMediaType("Send JSON, with Content-Type: application/json.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise WrongMediaType("Send the body uncompressed.")
+    await continue_request(request)
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(request) from None
     return parse_json(raw)
+
+
+async def continue_request(request: web.Request) -> None:
+    """Ask for a body that a client holds back (`Expect: 100-continue`, RFC 9110 section 10.1.1).
+
+    Here and not before: whoever is not let in, or has too much to say, is told so without sending it.
+    """
+    if request.get(EXPECTS_CONTINUE):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What aiohttp itself does after it: it was no part of the answer.
+        request.writer.output_size = 0
 
 
 def require_length(request: web.BaseRequest) -> None:

@@ -32,6 +32,7 @@ _STATUSES: Mapping[type[domain.VouchError], HTTPStatus] = {
 _UNKNOWN = {Reason.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT, Reason.THROTTLED: HTTPStatus.SERVICE_UNAVAILABLE}
 _THROTTLED_RETRY_SECONDS = 30
 
+_MALFORMED, _INTERNAL = 1000, 1900
 _HTTP_CODES = {400: 1000, 404: 1303, 405: 1302, 413: 1300, 415: 1301}
 _HTTP_MESSAGES = {
     404: "There is nothing at this path.",
@@ -106,7 +107,8 @@ def describe(error: Exception) -> Failure:
     if isinstance(error, web.HTTPException):
         headers = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
         message = _HTTP_MESSAGES.get(error.status, HTTPStatus(error.status).phrase)
-        return Failure(HTTPStatus(error.status), _HTTP_CODES.get(error.status, 1900), message, headers=headers)
+        code = _HTTP_CODES.get(error.status, _MALFORMED if error.status < 500 else _INTERNAL)
+        return Failure(HTTPStatus(error.status), code, message, headers=headers)
     return Failure(HTTPStatus.INTERNAL_SERVER_ERROR, 1900, "Something went wrong on our side.")
 
 

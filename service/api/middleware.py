@@ -12,9 +12,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from service.api.errors import Failure, describe
-from service.app_keys import AUTHENTICATOR, CALLER, REQUEST_ID
+from service.app_keys import ADDRESS, AUTHENTICATOR, CALLER, HEALTH, REQUEST_ID
 from service.auth.authenticator import NO_CREDENTIALS
-from service.core.errors import NotAuthenticated
+from service.core.errors import NotAuthenticated, Overloaded
 from service.core.model import Caller
 from service.observe.logs import RequestLog, frames
 from service.observe.origin import Networks, client_address, request_id
@@ -44,15 +44,20 @@ def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Net
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         request[REQUEST_ID] = known = request_id(request)
+        request[ADDRESS] = client_address(request, trusted)
+        health = request.app[HEALTH]
         failure: Failure | None = None
         response: web.StreamResponse
+        health.begin_request()
         try:
-            response = await _respond(request, handler, public, client_address(request, trusted))
+            response = await _respond(request, handler, public)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is a dialect's error
             failure = describe(error)
             if failure.code == _INTERNAL:
                 log.error("failure", request_id=known, error=type(error).__name__, frames=frames(error))
             response = _dialect(dialects, request.path).error(failure, known, request.path)
+        finally:
+            health.end_request()
         headers = response.headers
         headers["X-Request-ID"] = known
         headers["X-Content-Type-Options"] = "nosniff"
@@ -67,10 +72,13 @@ def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Net
 _INTERNAL = 1900
 
 
-async def _respond(request: web.Request, handler: Handler, public: frozenset[str], address: str) -> web.StreamResponse:
+async def _respond(request: web.Request, handler: Handler, public: frozenset[str]) -> web.StreamResponse:
     resource = request.match_info.route.resource
     # No resource is no such path or method: the router's own handler says so.
     if resource is not None and resource.canonical not in public:
+        if request.app[HEALTH].closed:
+            raise Overloaded("The service is shutting down.")
+        address = request[ADDRESS]
         principal = await request.app[AUTHENTICATOR].authenticate(request.headers, address)
         if principal is None:
             raise NotAuthenticated(NO_CREDENTIALS)
@@ -98,5 +106,5 @@ def _log(request: web.Request, status: int, failure: Failure | None, known: str,
         ms=round(spent * 1000, 2),
         caller=f"{caller.principal.kind.value}:{caller.principal.id}" if caller else None,
         workspace=caller.principal.workspace if caller else None,
-        address=caller.address if caller else request.remote,
+        address=request[ADDRESS],
     )

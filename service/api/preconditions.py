@@ -4,6 +4,9 @@ import re
 
 from aiohttp import hdrs, web
 
+# RFC 9110 section 8.8.3.
+_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_TAGS = re.compile(rf"{_TAG.pattern}(?:\s*,\s*{_TAG.pattern})*")
 _REPRESENTATION = re.compile(r'(?:^|,)\s*return\s*=\s*"?representation"?\s*(?:[;,]|$)', re.IGNORECASE)
 
 
@@ -12,18 +15,29 @@ def if_match(request: web.Request) -> frozenset[str] | None:
 
     A weak tag matches nothing (RFC 9110 section 8.8.3.2), nor does what is no tag at all.
     """
-    text = request.headers.get(hdrs.IF_MATCH)
-    if text is None or text.strip() == "*":
+    tags = _tags(request, hdrs.IF_MATCH)
+    if tags is None or tags == ["*"]:
         return None
-    return frozenset(tag.value for tag in request.if_match or () if not tag.is_weak)
+    return frozenset(tag[1:-1] for tag in tags if tag.startswith('"'))
 
 
 def if_none_match(request: web.Request, tag: str) -> bool:
     """Whether the client's copy is still the current one."""
-    text = request.headers.get(hdrs.IF_NONE_MATCH)
-    if text is None:
+    tags = _tags(request, hdrs.IF_NONE_MATCH)
+    if tags is None:
         return False
-    return text.strip() == "*" or any(one.value == tag for one in request.if_none_match or ())
+    return tags == ["*"] or any(one.removeprefix("W/") == f'"{tag}"' for one in tags)
+
+
+def _tags(request: web.Request, header: str) -> list[str] | None:
+    """The tags of a header as they stand there, from all its lines; None without it, none if it is malformed."""
+    lines = request.headers.getall(header, ())
+    if not lines:
+        return None
+    text = ", ".join(lines).strip()
+    if text == "*":
+        return ["*"]
+    return _TAG.findall(text) if _TAGS.fullmatch(text) else []
 
 
 def prefers_representation(request: web.Request) -> bool:

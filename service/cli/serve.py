@@ -42,21 +42,24 @@ async def _serve(config: Config) -> None:
     terminal = sys.stdout.isatty()
     app = create_app(config)
     key = await bootstrap.first_start(config, terminal=terminal)
-    if key is not None and terminal:
-        click.echo(_welcome(config, key))
-    elif key is not None:
+    if key is not None and not terminal:
         structlog.get_logger("vouch.serve").info("first admin key written", file=str(bootstrap.admin_key_file(config)))
-    await server.serve(app, config)
+
+    def greet(port: int) -> None:
+        if key is not None and terminal:
+            click.echo(_welcome(config, port, key))
+
+    await server.serve(app, config, greet)
 
 
-def _welcome(config: Config, key: str) -> str:
+def _welcome(config: Config, port: int, key: str) -> str:
     scheme = "https" if config.server.tls_cert else "http"
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     return (
         "This is the first start. The admin API key is shown this once:\n\n"
         f"  {key}\n\n"
         "Try it:\n\n"
-        f"  curl -sS -H 'X-TILEDB-REST-API-KEY: {key}' {scheme}://{host}:{config.server.port}/v4/credentials\n"
+        f"  curl -sS -H 'X-TILEDB-REST-API-KEY: {key}' {scheme}://{host}:{port}/v4/credentials\n"
     )
 
 

@@ -58,6 +58,6 @@ async def _verify(config: Config, raw: bytes) -> Report:
     verifier = registry.get(kind.provider, kind.type)
     if verifier is None:
         raise UnsupportedKind(f"Nothing here verifies {kind.provider} credentials of the type {kind.type}.")
-    async with Egress(config.egress) as egress:
+    async with Egress(config.egress, longest_seconds=config.verification.deadline_seconds + 1) as egress:
         run = Run(egress=egress, settings=config.providers)
         return await verify(verifier, wanted.payload, run, config.verification.deadline_seconds)

@@ -1,4 +1,7 @@
-"""What is recorded of every write, verification and reveal, in the write's own transaction."""
+"""What is recorded of every write, every reveal, and every verdict that is kept.
+
+The record of a write is in the write's transaction, that of a reveal commits before the secret leaves.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,16 +1,15 @@
 """Access credentials: every rule and every permission."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
 
-from service.core.errors import Invalid
+from service.core.errors import Invalid, UnsupportedKind
 from service.core.model import Caller, Credential, Permission
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Records, canonical
-from verifiers.base import Payload
+from service.core.records import Applied, Records, Unseal, canonical
+from verifiers.base import Payload, Verifier
 from verifiers.registry import Registry
 
 
@@ -103,7 +102,7 @@ class Credentials:
         if change.name is not None:
             require_name(change.name)
 
-        async def apply(current: Credential, unseal: Callable[[], Awaitable[dict[str, str]]]) -> Applied:
+        async def apply(current: Credential, unseal: Unseal) -> Applied:
             return await _apply(current, unseal, change)
 
         return await self._records.change(caller, scope, name, apply, if_match)
@@ -113,23 +112,36 @@ class Credentials:
         scope = authorize(caller.principal, Permission.WRITE, teamspace)
         await self._records.remove(caller, scope, name, if_match)
 
-    async def open(self, caller: Caller, teamspace: str, name: str) -> tuple[Credential, Payload]:
+    async def open(self, caller: Caller, teamspace: str, name: str, provider: str) -> tuple[Credential, Payload]:
         """A stored credential with its secret, for a probe.
 
         Raises:
             NotAllowed: the caller may not verify there.
             NoSuchCredential: the scope has none of that name.
-            Invalid: its kind has no verifier any more.
+            Invalid: it is another provider's.
+            UnsupportedKind: its kind has no verifier any more.
         """
         scope = authorize(caller.principal, Permission.VERIFY, teamspace)
-        credential, secret = await self._records.open(scope, name)
-        verifier = self._registry.get(credential.provider, credential.type)
-        if verifier is None:
-            raise Invalid({"name": f"Nothing here can use a credential of the type {credential.type}."})
-        return credential, Payload(verifier.kind, orjson.loads(credential.public), secret)
+        credential, unseal = await self._records.find(scope, name)
+        if credential.provider != provider:
+            raise Invalid({"provider": f"The stored credential belongs to {credential.provider}."})
+        kind = verifier_of(self._registry, credential.provider, credential.type).kind
+        return credential, Payload(kind, orjson.loads(credential.public), await unseal())
 
 
-async def _apply(current: Credential, unseal: Callable[[], Awaitable[dict[str, str]]], change: Change) -> Applied:
+def verifier_of(registry: Registry, provider: str, type_: str) -> Verifier:
+    """The verifier for a provider and type.
+
+    Raises:
+        UnsupportedKind: there is none.
+    """
+    verifier = registry.get(provider, type_)
+    if verifier is None:
+        raise UnsupportedKind(f"Nothing here verifies {provider} credentials of the type {type_}.")
+    return verifier
+
+
+async def _apply(current: Credential, unseal: Unseal, change: Change) -> Applied:
     """The record as it will be, and its new secret if the payload changes."""
     changed = current._replace(
         name=current.name if change.name is None else change.name,
@@ -146,9 +158,11 @@ async def _apply(current: Credential, unseal: Callable[[], Awaitable[dict[str, s
     public = canonical(payload.public)
     secret = dict(payload.secret)
     if blank := [name for name, value in secret.items() if not value]:
-        _require_same(current, payload, public, blank)
-        if len(blank) == len(secret):
-            return changed, None
+        _require_same(current, payload, blank)
+        public = current.public
+    if len(blank) == len(secret) and _is_same(current, payload):
+        return changed, None
+    if blank:
         stored = await unseal()
         if missing := [name for name in blank if name not in stored]:
             raise Invalid({f"payload.{name}": "Nothing is stored for it: send the secret." for name in missing})
@@ -160,8 +174,16 @@ def _either(new: bool | None, old: bool) -> bool:
     return old if new is None else new
 
 
-def _require_same(current: Credential, payload: Payload, public: str, blank: list[str]) -> None:
+def _is_same(current: Credential, payload: Payload) -> bool:
+    """Whether a payload is of the stored one's kind and has its public fields; derived ones follow from the secret."""
+    kind = payload.kind
+    stored = orjson.loads(current.public)
+    kept = {name: value for name, value in stored.items() if name not in kind.derived_fields}
+    return (current.provider, current.type) == (kind.provider, kind.type) and dict(payload.public) == kept
+
+
+def _require_same(current: Credential, payload: Payload, blank: list[str]) -> None:
     """An empty secret stands for the stored one only beside the same public fields (requirement 12)."""
-    if (current.provider, current.type) == (payload.kind.provider, payload.kind.type) and public == current.public:
+    if _is_same(current, payload):
         return
     raise Invalid({f"payload.{name}": "Send the secret again: the other fields have changed." for name in blank})

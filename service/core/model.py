@@ -158,6 +158,9 @@ class ApiKey(NamedTuple):
     expires_at: datetime | None
     revoked_at: datetime | None
 
+    def __repr__(self) -> str:
+        return f"ApiKey(id={self.id!r}, name={self.name!r})"
+
 
 class User(NamedTuple):
     """Somebody who signs in with HTTP Basic. `password_hash` is an argon2id string."""
@@ -167,3 +170,6 @@ class User(NamedTuple):
     workspace: str
     role: Role
     created_at: Timestamp
+
+    def __repr__(self) -> str:
+        return f"User(name={self.name!r})"

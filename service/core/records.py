@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -18,6 +19,9 @@ _ROUNDS = 64
 
 Secret = Mapping[str, str]
 """The secret fields of a payload, by name."""
+
+Unseal = Callable[[], Awaitable[dict[str, str]]]
+"""Opens a record's secret fields."""
 
 Applied = tuple[Credential, Secret | None]
 """A record as it will be, and its new secret if that changes."""
@@ -96,8 +100,13 @@ class Records:
             NoSuchCredential: the scope has none of that name.
             EnvelopeBroken: it does not open.
         """
+        credential, unseal = await self.find(scope, name)
+        return credential, await unseal()
+
+    async def find(self, scope: Scope, name: str) -> tuple[Credential, Unseal]:
+        """A record, and a function that opens its secret; the errors are those of `open`."""
         credential, sealed = await self._stored(scope, name)
-        return credential, await self._unseal(credential, sealed)
+        return credential, partial(self._unseal, credential, sealed)
 
     async def reveal(self, caller: Caller, scope: Scope, name: str) -> tuple[Credential, dict[str, str]]:
         """The same, for a caller's eyes: the audit record is durable before the secret leaves (requirement 29).
@@ -114,7 +123,7 @@ class Records:
         caller: Caller,
         scope: Scope,
         name: str,
-        apply: Callable[[Credential, Callable[[], Awaitable[dict[str, str]]]], Awaitable[Applied]],
+        apply: Callable[[Credential, Unseal], Awaitable[Applied]],
         if_match: frozenset[str] | None = None,
     ) -> Credential:
         """Change a record, again if somebody else was faster.
@@ -133,12 +142,8 @@ class Records:
             NameTaken: the new name is another's.
         """
         for _ in range(_ROUNDS):
-            current, sealed = await self._stored(scope, name)
+            current, unseal = await self.find(scope, name)
             _require_match(current, if_match)
-
-            async def unseal(current: Credential = current, sealed: Sealed = sealed) -> dict[str, str]:
-                return await self._unseal(current, sealed)
-
             changed, secret = await apply(current, unseal)
             changed = changed._replace(revision=current.revision + 1, updated_at=timestamp(self._now()))
             resealed = None

@@ -1,14 +1,13 @@
 """Shared credentials: whole files, text or binary, to be had back by those who may. Every rule and permission."""
 
 import base64
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from service.core.model import Caller, Credential, Family, Permission, Scope
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Records
+from service.core.records import Applied, Records, Unseal
 
 _EVERYTHING = 2**31
 _CONTENT = "content"
@@ -84,7 +83,7 @@ class SharedCredentials:
     async def replace(self, caller: Caller, file: SharedFile) -> None:
         """Give an existing file another content; the errors are those of `create` and `reveal`."""
 
-        async def apply(current: Credential, _unseal: Callable[[], Awaitable[dict[str, str]]]) -> Applied:
+        async def apply(current: Credential, _unseal: Unseal) -> Applied:
             return current._replace(type=file.type.value), _pack(file)
 
         await self._records.change(caller, _scope(caller, Permission.WRITE), file.name, apply)

@@ -1,25 +1,27 @@
 """Verify a payload or a stored credential, within quotas and lanes, and keep the verdict on what is stored."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import orjson
 
 from service.core import audit
-from service.core.credentials import Credentials
-from service.core.errors import Invalid, Overloaded, UnsupportedKind
+from service.core.credentials import Credentials, verifier_of
+from service.core.errors import Overloaded, StoreUnavailable
 from service.core.model import Caller, Credential, Permission
 from service.core.permissions import authorize
 from service.core.shared import SharedCredentials
 from service.core.store import Store
-from verifiers.base import Payload, Run, Verifier, conclude, verify
+from verifiers.base import Payload, Run, conclude, verify
 from verifiers.files import FileRefused, load, recognise
 from verifiers.registry import Registry
 from verifiers.verdict import Outcome, Report
+
+log = logging.getLogger("vouch.verification")
 
 CALLERS_LANE = "callers"
 
@@ -107,9 +109,7 @@ class Verification:
             Invalid: it is another provider's.
             NotAllowed, RateLimited, Overloaded: as above.
         """
-        credential, payload = await self._credentials.open(caller, teamspace, name)
-        if credential.provider != provider:
-            raise Invalid({"provider": f"The stored credential belongs to {credential.provider}."})
+        credential, payload = await self._credentials.open(caller, teamspace, name, provider)
         return await self._keep(caller, credential, await self._probe(caller, payload))
 
     async def verify_shared(self, caller: Caller, name: str, profile: str | None) -> Report:
@@ -127,7 +127,7 @@ class Verification:
         credential, content = await self._shared.open(caller, name)
         try:
             key, values = recognise(content, profile)
-            payload = load(self._verifier(*key).kind, values)
+            payload = load(verifier_of(self._registry, *key).kind, values)
         except FileRefused as refused:
             report = conclude(refused.key, refused.verdict)
         else:
@@ -135,27 +135,25 @@ class Verification:
         return await self._keep(caller, credential, report)
 
     async def _keep(self, caller: Caller, credential: Credential, report: Report) -> Report:
-        """Keep a verdict that says something on the payload that it was reached on."""
-        if report.verdict.outcome is not Outcome.UNKNOWN:
-            outcome = f"{report.verdict.outcome}: {report.verdict.reason}"
-            await self._store.record_verdict(
-                credential,
-                report.verdict.outcome.value,
-                orjson.dumps(report.to_dict()).decode(),
-                audit.record(caller, credential.scope, audit.Action.VERIFY, credential.id, outcome),
-            )
-        return report
+        """Keep a verdict that says something, if the record still has the payload that it was reached on.
 
-    def _verifier(self, provider: str, type_: str) -> Verifier:
-        verifier = self._registry.get(provider, type_)
-        if verifier is None:
-            raise UnsupportedKind(f"Nothing here verifies {provider} credentials of the type {type_}.")
-        return verifier
+        The provider has been asked and has answered: that the answer can't be kept is no reason to withhold it.
+        """
+        if report.verdict.outcome is Outcome.UNKNOWN:
+            return report
+        outcome = f"{report.verdict.outcome}: {report.verdict.reason}"
+        record = audit.record(caller, credential.scope, audit.Action.VERIFY, credential.id, outcome)
+        told = orjson.dumps(report.to_dict()).decode()
+        try:
+            await self._store.record_verdict(credential, report.verdict.outcome.value, told, record)
+        except StoreUnavailable:
+            log.warning("the verdict on credential %s could not be kept (%s)", credential.id, outcome)
+        return report
 
     async def _probe(self, caller: Caller, payload: Payload) -> Report:
         kind = payload.kind
-        verifier = self._verifier(kind.provider, kind.type)
-        target = urlsplit(payload.target or "").hostname
+        verifier = verifier_of(self._registry, kind.provider, kind.type)
+        target = payload.target
         self._quotas.per_caller.hit(f"{caller.principal.kind}:{caller.principal.id}")
         if target:
             self._quotas.per_target.hit(target)

@@ -118,9 +118,8 @@ def test_on_a_terminal_the_key_is_shown_once_with_a_curl_line_that_works(tmp_pat
         port = listening_port(tmp_path, process)
         shown = os.read(leader, 65536).decode()
         (line,) = (one.strip() for one in shown.splitlines() if one.strip().startswith("curl "))
-        answer = subprocess.run(
-            line.replace(":0/", f":{port}/"), shell=True, capture_output=True, text=True, timeout=20, check=True
-        )
+        assert f":{port}/" in line
+        answer = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=20, check=True)
         assert json.loads(answer.stdout)["data"] == []
         assert not (tmp_path / "vouch-data" / "admin-key").exists()
         assert "vouch_" not in (tmp_path / "log").read_text()

@@ -85,7 +85,10 @@ class AccessContract:
         assert [one.action for one in await audit_trail()] == [Action.KEY_CREATE, Action.KEY_REVOKE]
 
     async def test_users_are_created_listed_by_name_and_deleted(self, store: Store, audit_trail: AuditTrail) -> None:
-        ones = [User(name, "$argon2id$", "ws_default", Role.VIEWER, timestamp(NOW)) for name in ("b", "B", "\U0001f511", "\uff5e")]
+        ones = [
+            User(name, "$argon2id$", "ws_default", Role.VIEWER, timestamp(NOW))
+            for name in ("b", "B", "\U0001f511", "\uff5e")
+        ]
         for one in ones:
             await store.create_user(one, an_audit(action=Action.USER_CREATE, target=one.name))
         assert [await store.get_user(one.name) for one in ones] == ones

@@ -12,8 +12,7 @@ import pytest
 
 from service.core.audit import Action, AuditRecord
 from service.core.errors import RefusesToStart, StoreUnavailable
-from service.core.model import Role, User
-from service.core.model import timestamp
+from service.core.model import Role, User, timestamp
 from service.storage.sqlite import SqliteStore, open_sqlite
 from tests.contracts.records import (
     HERE,

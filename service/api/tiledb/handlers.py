@@ -51,7 +51,7 @@ async def create_credential(request: web.Request) -> web.Response:
 async def get_credentials(request: web.Request) -> web.Response:
     """`GET /v4/credentials`."""
     teamspace = _teamspace(request)
-    query = load_list_query(request.query)
+    query = load_list_query(request.query, request.app[SCHEMAS].types)
     credentials, total = await request.app[CREDENTIALS].list(
         request[CALLER],
         teamspace,

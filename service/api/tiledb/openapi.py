@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 from service.api.openapi import Part, VerificationReportSchema, error_responses
 from service.api.tiledb.schemas import LARGEST_PAGE_SIZE, SLOTS, Choice, Name, RequestSchemas, Slot
 from service.core.names import LONGEST_NAME
-from verifiers.base import AccessCredentialType, CloudProvider
+from verifiers.base import CloudProvider, Kind
 
 _TAG = "credentials"
 _COMPONENTS = {"credential": "Credential", "role": "AccessCredentialRole", "token": "Token"}
@@ -28,10 +28,11 @@ def part(schemas: RequestSchemas) -> Part:
 
     def describe(spec: APISpec, plugin: Any) -> None:
         plugin.converter.add_attribute_function(_describe_field)
+        spec.components.schema("AccessCredentialType", component={"type": "string", "enum": list(schemas.types)})
         slots = {name: one for name, one in schemas.create.fields.items() if isinstance(one, Slot)}
         for slot in slots.values():
             for kind in slot.kinds.values():
-                spec.components.schema(_component(kind.schema), schema=kind.schema.for_wire(blank_secrets=False))
+                spec.components.schema(_component(kind), schema=kind.schema.for_wire(blank_secrets=False))
             spec.components.schema(_COMPONENTS[slot.slot], component=_slot(slot))
         spec.components.schema("CredentialCreateRequest", component=_exclusive(plugin, schemas.create, required=True))
         spec.components.schema("CredentialsVerifyRequest", component=_exclusive(plugin, schemas.verify, required=False))
@@ -53,12 +54,13 @@ def _ref(name: str) -> str:
     return f"#/components/schemas/{name}"
 
 
-def _component(schema: type[Schema]) -> str:
-    return schema.__name__.removesuffix("Schema")
+def _component(kind: Kind) -> str:
+    """The name of a kind's payload: unique, as provider and type are."""
+    return "".join(part.capitalize() for part in (kind.provider, *kind.type.split("_"), "payload"))
 
 
 def _slot(slot: Slot) -> dict[str, Any]:
-    refs = {key: {"$ref": _ref(_component(kind.schema))} for key, kind in slot.kinds.items()}
+    refs = {key: {"$ref": _ref(_component(kind))} for key, kind in slot.kinds.items()}
     told = {"type": "object", "properties": refs, "additionalProperties": False}
     return told | {"minProperties": 1, "maxProperties": 1}
 
@@ -149,13 +151,9 @@ def _operation(
 _EMPTY = {"description": "Done."}
 _PAGES = [
     _query("provider", {"enum": list(CloudProvider)}, "Only those of this provider."),
-    _query("type", {"enum": list(AccessCredentialType)}, "Only those of this type."),
+    _query("type", {"$ref": _ref("AccessCredentialType")}, "Only those of this type."),
     _query("page", {"type": "integer", "minimum": 1, "default": 1}, "Which page."),
-    _query(
-        "per_page",
-        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE_SIZE, "default": 100},
-        "Its size.",
-    ),
+    _query("per_page", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE_SIZE, "default": 100}, "Its size."),
 ]
 _PATHS = {
     "/v4/credentials": {

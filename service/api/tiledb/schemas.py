@@ -113,6 +113,10 @@ class RequestSchemas:
         self.verify = base.from_dict({**required, **whole}, name="CredentialsVerifyRequest")()
         self.update = base.from_dict(dict(partial), name="CredentialUpdateRequest")()
 
+        slotted = [kind.type for kind in registry.kinds() if kind.slot]
+        self.types = tuple(dict.fromkeys([*(one.value for one in AccessCredentialType), *slotted]))
+        """The types of credential that this dialect has."""
+
     def load_draft(self, body: Any) -> Draft:
         """A CredentialCreateRequest.
 
@@ -196,15 +200,18 @@ LARGEST_PAGE_SIZE = 1000
 _LARGEST_PAGE = 2**53 - 1  # what every JSON reader can hold
 
 
-def load_list_query(query: Mapping[str, str]) -> ListQuery:
+def load_list_query(query: Mapping[str, str], types: tuple[str, ...]) -> ListQuery:
     """The query of a list.
+
+    Args:
+        query: names and values, each once.
+        types: what `type` may be.
 
     Raises:
         Invalid: with the name of each wrong parameter.
     """
     wrong: dict[str, str] = {}
-    words = {"provider": tuple(CloudProvider), "type": tuple(AccessCredentialType)}
-    for name, allowed in words.items():
+    for name, allowed in (("provider", tuple(CloudProvider)), ("type", types)):
         if name in query and query[name] not in allowed:
             wrong[name] = f"Must be one of {', '.join(allowed)}."
     page = _whole(query, "page", 1, _LARGEST_PAGE, wrong)
