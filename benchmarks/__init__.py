@@ -1,0 +1,1 @@
+"""vouch measured beside what it is built on, in the same run on the same machine. Needs Linux (`/proc`)."""
