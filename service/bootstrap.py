@@ -1,8 +1,11 @@
 """From a configuration to an open store and an unlocked key ring; and what happens on the very first start."""
 
 import asyncio
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.auth.passwords import hash_password
@@ -76,6 +79,25 @@ async def first_start(config: Config, *, terminal: bool) -> str | None:
     Returns:
         The admin API key's text.
     """
+    with _alone(config):
+        return await _first_start(config, terminal=terminal)
+
+
+@contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Keep others who start on the same data folder waiting: together they would make two first keys."""
+    folder = Path(config.data_dir)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise RefusesToStart(f"Cannot write to the folder {folder}: {error.strerror}.") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+async def _first_start(config: Config, *, terminal: bool) -> str | None:
     store = await open_store(config)
     try:
         await unlock(config, store)

@@ -2,10 +2,12 @@
 
 import ipaddress
 import os
+import re
 import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,13 @@ from service.core.errors import RefusesToStart
 from service.core.model import Role
 from service.settings_tree import build, overlay
 from verifiers.addresses import parse_allow
+from verifiers.endpoints import destination
 from verifiers.settings import EgressSettings, ProviderSettings
+
+_LARGEST_PORT = 65535
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SQLITE = "sqlite:///"
+_TO_FINISH_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class ServerConfig:
     tls_cert: str = ""
     tls_key: str = ""
     shutdown_seconds: float = 20.0
+    header_seconds: float = 15.0
+    body_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class Config:
     def database(self) -> Path:
         """The embedded store's file."""
         if self.store.url:
-            return Path(self.store.url.removeprefix("sqlite:///"))
+            return Path(self.store.url.removeprefix(_SQLITE))
         return Path(self.data_dir) / "vouch.db"
 
     @property
@@ -135,54 +145,97 @@ def check(config: Config) -> None:
     Raises:
         RefusesToStart: naming the setting.
     """
-    server, auth = config.server, config.auth
-    rules = [
-        (0 <= server.port <= 65535, "server.port must be between 0 and 65535."),
+    for holds, sentence in (*_server_rules(config), *_other_rules(config)):
+        if not holds:
+            raise RefusesToStart(sentence)
+    for name, url in _urls(config):
+        try:
+            destination(url.replace("{region}", "region").replace("{account}", "account"))
+        except ValueError:
+            raise RefusesToStart(f"{name} must be an absolute http or https URL.") from None
+    try:
+        parse_allow(config.egress.allow)
+    except ValueError as error:
+        raise RefusesToStart(f"{error}.") from None
+    _check_files(config)
+
+
+Rule = tuple[bool, str]
+"""Whether it holds, and what to say if it does not."""
+
+
+def _server_rules(config: Config) -> list[Rule]:
+    server, auth, deadline = config.server, config.auth, config.verification.deadline_seconds
+    return [
+        (bool(config.data_dir), "data_dir must name a folder."),
+        (0 <= server.port <= _LARGEST_PORT, f"server.port must be between 0 and {_LARGEST_PORT}."),
         (server.max_body_bytes > 0, "server.max_body_bytes must be positive."),
-        (server.shutdown_seconds > 0, "server.shutdown_seconds must be positive."),
+        (0 < server.shutdown_seconds < inf, "server.shutdown_seconds must be positive and finite."),
+        (0 < server.header_seconds < inf, "server.header_seconds must be positive and finite."),
+        (0 < server.body_seconds < inf, "server.body_seconds must be positive and finite."),
         (bool(server.tls_cert) == bool(server.tls_key), "server.tls_cert and server.tls_key go together."),
-        (config.verification.deadline_seconds > 0, "verification.deadline_seconds must be positive."),
+        (0 < deadline < inf, "verification.deadline_seconds must be positive and finite."),
+        (
+            deadline + _TO_FINISH_SECONDS <= server.shutdown_seconds,
+            f"server.shutdown_seconds must be {_TO_FINISH_SECONDS:g} more than verification.deadline_seconds at least:"
+            " a verification that was accepted is finished.",
+        ),
+        (
+            not auth.anonymous_role or is_loopback(server.host),
+            "auth.anonymous_role needs server.host to be a loopback address: anybody could come in.",
+        ),
+        *(
+            (is_network(one), f"server.trusted_proxies: {one} is no address or network.")
+            for one in server.trusted_proxies
+        ),
+    ]
+
+
+def _other_rules(config: Config) -> list[Rule]:
+    auth, url = config.auth, config.store.url
+    return [
         (config.verification.concurrency > 0, "verification.concurrency must be positive."),
         (min(vars(config.limits).values()) >= 0, "limits must not be negative; 0 turns one off."),
         (config.log.format in ("json", "text"), 'log.format must be "json" or "text".'),
+        (config.log.level in _LEVELS, f"log.level must be one of {', '.join(_LEVELS)}."),
         (
-            config.log.level in ("DEBUG", "INFO", "WARNING", "ERROR"),
-            "log.level must be DEBUG, INFO, WARNING or ERROR.",
-        ),
-        (
-            not config.store.url or config.store.url.startswith("sqlite:///"),
-            "store.url must be empty or sqlite:///PATH.",
+            not url or (url.startswith(_SQLITE) and url != _SQLITE and "?" not in url and ":memory:" not in url),
+            f"store.url must be empty or {_SQLITE}PATH.",
         ),
         (
             auth.anonymous_role in ("", *Role),
             f"auth.anonymous_role must be empty or one of {', '.join(Role)}.",
         ),
         (
-            not auth.anonymous_role or is_loopback(server.host),
-            "auth.anonymous_role needs server.host to be a loopback address: anybody could come in.",
-        ),
-        (
             not auth.oauth2.issuer or bool(auth.oauth2.audience),
             "auth.oauth2.audience must be set with auth.oauth2.issuer.",
         ),
-        *(
-            (is_network(one), f"server.trusted_proxies: {one} is no address or network.")
-            for one in server.trusted_proxies
+        (
+            all(1 <= port <= _LARGEST_PORT for port in config.egress.ports),
+            f"egress.ports must be between 1 and {_LARGEST_PORT}.",
         ),
-        *((_is_url(url), f"{name} must be an absolute http or https URL.") for name, url in _urls(config)),
+        (
+            re.fullmatch(r"[a-z0-9-]{1,64}", config.providers.aws.region) is not None,
+            "providers.aws.region must be the name of a region, such as us-east-1.",
+        ),
     ]
-    for holds, sentence in rules:
-        if not holds:
-            raise RefusesToStart(sentence)
+
+
+def _check_files(config: Config) -> None:
+    """The files that must be there already, and be what they are said to be."""
+    server, trusted = config.server, config.egress.ca_file
     try:
-        parse_allow(config.egress.allow)
-    except ValueError as error:
-        raise RefusesToStart(f"{error}.") from None
-    if config.egress.ca_file:
+        ssl.create_default_context(cafile=trusted or None)
+    except OSError:  # ssl.SSLError is one
+        raise RefusesToStart(f"egress.ca_file: {trusted} holds no certificates.") from None
+    if server.tls_cert:
         try:
-            ssl.create_default_context(cafile=config.egress.ca_file)
-        except OSError:  # ssl.SSLError is one
-            raise RefusesToStart(f"egress.ca_file: {config.egress.ca_file} holds no certificates.") from None
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise RefusesToStart(f"server.tls_cert and server.tls_key can't be used: {reason}.") from None
+    if config.auth.bootstrap_key_file and not Path(config.auth.bootstrap_key_file).is_file():
+        raise RefusesToStart(f"auth.bootstrap_key_file: there is no file {config.auth.bootstrap_key_file}.")
 
 
 def _urls(config: Config) -> list[tuple[str, str]]:
@@ -199,11 +252,6 @@ def _urls(config: Config) -> list[tuple[str, str]]:
                 named += [(f"{where}.{key}", url) for key, url in value.items()]
     oauth2 = config.auth.oauth2
     return named + [(f"auth.oauth2.{name}", url) for name in ("issuer", "jwks_url") if (url := getattr(oauth2, name))]
-
-
-def _is_url(text: str) -> bool:
-    scheme, separator, rest = text.partition("://")
-    return scheme in ("http", "https") and bool(separator) and bool(rest.strip("/"))
 
 
 def is_network(text: str) -> bool:

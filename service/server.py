@@ -5,7 +5,7 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -32,7 +32,40 @@ _UNREADY_SECONDS = 0.2
 class _QuietHandler(RequestHandler):
     """aiohttp answers a malformed request with the offending header, an API key included. This one doesn't."""
 
-    __slots__ = ()
+    __slots__ = ("_head_timer",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the head of a request, from here on, as long as it may take (requirement 33; aiohttp has no limit)."""
+        super().connection_made(transport)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a whole head stops the clock, a part of the next one starts it."""
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self._forget_head()
+        elif self._head_timer is None:
+            self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of the clock too."""
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        seconds = cast("_QuietServer", self._manager).header_seconds
+        self._head_timer = asyncio.get_running_loop().call_later(seconds, self._head_is_late)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self.transport is not None and not self._messages and self._current_request is None:
+            self.transport.abort()
 
     def handle_error(
         self,
@@ -66,14 +99,29 @@ class _QuietHandler(RequestHandler):
 
 
 class _QuietServer(web.Server):
-    """Makes handlers of the quiet sort."""
+    """Makes handlers of the quiet sort, with a limit on how long the head of a request may take."""
+
+    header_seconds: float
 
     def __call__(self) -> RequestHandler:
         return _QuietHandler(self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """An AppRunner whose server is the quiet one."""
+    """An AppRunner whose server is the quiet one.
+
+    Args:
+        app: the application.
+        header_seconds: how long a connection may take to say what it wants; a slower one holds a file descriptor for
+            nothing.
+        kwargs: AppRunner's own.
+    """
+
+    __slots__ = ("_header_seconds",)
+
+    def __init__(self, app: web.Application, *, header_seconds: float, **kwargs: Any) -> None:
+        super().__init__(app, access_log=None, **kwargs)
+        self._header_seconds = header_seconds
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -89,12 +137,14 @@ class Runner(web.AppRunner):
             request[EXPECTS_CONTINUE] = expected.lower() == "100-continue"
             return request
 
-        return _QuietServer(
+        quiet = _QuietServer(
             made.request_handler,
             request_factory=make_request,
             loop=asyncio.get_running_loop(),
             **made._kwargs,  # noqa: SLF001 - the arguments that AppRunner chose
         )
+        quiet.header_seconds = self._header_seconds
+        return quiet
 
 
 async def serve(app: web.Application, config: Config, greet: Callable[[int], None] | None = None) -> None:
@@ -113,7 +163,7 @@ async def serve(app: web.Application, config: Config, greet: Callable[[int], Non
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    runner = Runner(app, access_log=None, shutdown_timeout=_LAST_SECONDS / 2)
+    runner = Runner(app, header_seconds=server.header_seconds, shutdown_timeout=_LAST_SECONDS / 2)
     try:
         await runner.setup()
         site = web.TCPSite(runner, server.host, server.port, ssl_context=_tls(config), backlog=_BACKLOG)

@@ -22,6 +22,7 @@ from yarl import URL
 from verifiers.addresses import parse_allow
 from verifiers.endpoints import CallerPolicy, Destination, destination
 from verifiers.guard import GuardedNames, RefusedError, Trip, make_socket, trip
+from verifiers.interim import BoundedResponse
 from verifiers.names import GetAddressInfo, Names
 from verifiers.settings import EgressSettings
 from verifiers.verdict import TIMED_OUT, Fault, NotVerified, Reason, unknown
@@ -148,6 +149,7 @@ class GuardedSession:
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
             middlewares=(_send_once,),
+            response_class=BoundedResponse,
         )
 
     async def close(self) -> None:

@@ -1,16 +1,19 @@
 """Read a JSON body: bounded, strict, and never a 500 whatever it holds."""
 
+import asyncio
 import json
 from typing import Any, NoReturn
 
-from aiohttp import hdrs, web
+from aiohttp import ClientPayloadError, hdrs, web
 
-from service.api.errors import TooLarge, WrongMediaType
-from service.app_keys import EXPECTS_CONTINUE
+from service.api.errors import TooLarge, TooSlow, WrongMediaType
+from service.app_keys import CONFIG, EXPECTS_CONTINUE
 from service.core.errors import Malformed
 
 # Requests are three levels deep; more than this is an attack on whoever walks the tree.
 _DEEPEST = 32
+# The largest has about 15 values; a list or an object of a hundred thousand is there to keep us busy.
+_MOST_VALUES = 10_000
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -22,19 +25,26 @@ async def read_json(request: web.Request) -> Any:
 
     Raises:
         TooLarge: over the service's limit, declared or found.
+        TooSlow: it did not arrive in time.
         WrongMediaType: not JSON, or compressed.
         Malformed: not JSON after all.
     """
     require_length(request)
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise WrongMediaType("Send JSON, with Content-Type: application/json.")
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+    if any(encoding.strip().lower() != "identity" for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         raise WrongMediaType("Send the body uncompressed.")
     await continue_request(request)
+    patience = request.app[CONFIG].server.body_seconds
     try:
-        raw = await request.read()
+        async with asyncio.timeout(patience):
+            raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(request) from None
+    except TimeoutError:
+        raise TooSlow(f"The body did not arrive within {patience:g} s.") from None
+    except (web.RequestPayloadError, ClientPayloadError, ConnectionError):
+        raise Malformed("The body broke off, or was not what its headers said.") from None
     return parse_json(raw)
 
 
@@ -95,6 +105,7 @@ def _constant(_name: str) -> NoReturn:
 def _inspect(value: Any) -> None:
     """Walk the tree level by level: no recursion of ours."""
     level = [value]
+    seen = 0
     for _ in range(_DEEPEST):
         below: list[Any] = []
         for one in level:
@@ -105,7 +116,10 @@ def _inspect(value: Any) -> None:
                 below += one
             elif isinstance(one, str) and not one.isascii() and any(ord(char) in _SURROGATES for char in one):
                 raise Malformed("The body holds half of a surrogate pair.")
+            if seen + len(below) > _MOST_VALUES:
+                raise Malformed(f"The body holds more than {_MOST_VALUES} values.")
         if not below:
             return
+        seen += len(below)
         level = below
     raise Malformed("The body is nested too deeply.")

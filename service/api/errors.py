@@ -48,6 +48,12 @@ class TooLarge(domain.VouchError):
     code = 1300
 
 
+class TooSlow(domain.VouchError):
+    """The body did not arrive in time."""
+
+    code = 1000
+
+
 class WrongMediaType(domain.VouchError):
     """The body is not plain JSON."""
 
@@ -62,6 +68,7 @@ class NotAcceptable(domain.VouchError):
 
 _HTTP_STATUSES: Mapping[type[domain.VouchError], HTTPStatus] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
 }

@@ -1,5 +1,7 @@
 """The `vouch` command: a file for each group of subcommands."""
 
+import os
+
 import click
 
 from service import __version__
@@ -7,6 +9,18 @@ from service.cli.access import api_key, user
 from service.cli.inspect import config, health, openapi
 from service.cli.serve import serve
 from service.cli.verify import verify
+
+
+def _open_standard_streams() -> None:
+    """Give a process that was started without one of them the null device: else its first socket takes the place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+_open_standard_streams()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

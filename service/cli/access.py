@@ -56,7 +56,7 @@ def api_key() -> None:
 @workspace_option
 @click.option("--teamspace", "teamspaces", multiple=True, help="A teamspace it may use; repeat it. None means all.")
 @click.option(
-    "--expires-in", type=click.IntRange(1), metavar="DAYS", help="It stops working then; never, if not given."
+    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="It stops working then; never, if not given."
 )
 @telling_errors
 def create_key(

@@ -33,5 +33,9 @@ def telling_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise click.ClickException(told) from None
         except VouchError as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:
+            raise click.ClickException(
+                f"{error.strerror or type(error).__name__}: {error.filename or 'a file'}"
+            ) from None
 
     return update_wrapper(run, command)

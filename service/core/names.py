@@ -7,7 +7,8 @@ from service.core.errors import Invalid
 from service.core.model import WORKSPACE_PREFIX
 
 LONGEST_NAME = 255
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# U+FFFD is what bad UTF-8 in a URL is decoded to: different names would become one.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 
 def name_fault(name: str) -> str | None:
@@ -15,7 +16,7 @@ def name_fault(name: str) -> str | None:
     if not 1 <= len(name) <= LONGEST_NAME:
         return f"Must be 1 to {LONGEST_NAME} characters long."
     if _CONTROL.search(name):
-        return "Must not contain control characters."
+        return "Must not contain control characters or invalid UTF-8."
     if "/" in name or "\\" in name or name in (".", ".."):
         return "Must not contain a slash or a backslash, nor be . or .. alone."
     if name.startswith(WORKSPACE_PREFIX):
@@ -30,7 +31,7 @@ def teamspace_fault(teamspace: str) -> str | None:
     if len(teamspace) > LONGEST_NAME:
         return f"Must be at most {LONGEST_NAME} characters long."
     if _CONTROL.search(teamspace):
-        return "Must not contain control characters."
+        return "Must not contain control characters or invalid UTF-8."
     return None
 
 

@@ -1,10 +1,12 @@
 """What access and shared credentials have in common: a sealed record, changed by revisions, every write audited."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -14,8 +16,8 @@ from service.core.errors import EnvelopeBroken, NoSuchCredential, Stale, StoreUn
 from service.core.model import Caller, Credential, Scope, Sealed, timestamp
 from service.core.store import Store
 
-# Two writers of one record collide rarely; each round lets at least one of them through.
-_ROUNDS = 64
+# Writers in other processes collide with ours rarely; each round lets at least one of all through.
+_ROUNDS = 16
 
 Secret = Mapping[str, str]
 """The secret fields of a payload, by name."""
@@ -25,6 +27,9 @@ Unseal = Callable[[], Awaitable[dict[str, str]]]
 
 Applied = tuple[Credential, Secret | None]
 """A record as it will be, and its new secret if that changes."""
+
+Apply = Callable[[Credential, Unseal], Awaitable[Applied]]
+"""Says what becomes of a record."""
 
 
 def canonical(values: Any) -> str:
@@ -43,6 +48,7 @@ class Records:
         self._store = store
         self._envelope = envelope
         self._now = now
+        self._turns: WeakValueDictionary[tuple[Scope, str], asyncio.Lock] = WeakValueDictionary()
 
     def new(self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any]) -> Credential:
         """The first revision of a record; nothing is stored yet."""
@@ -123,7 +129,7 @@ class Records:
         caller: Caller,
         scope: Scope,
         name: str,
-        apply: Callable[[Credential, Unseal], Awaitable[Applied]],
+        apply: Apply,
         if_match: frozenset[str] | None = None,
     ) -> Credential:
         """Change a record, again if somebody else was faster.
@@ -142,27 +148,41 @@ class Records:
             NameTaken: the new name is another's.
         """
         for _ in range(_ROUNDS):
-            current, unseal = await self.find(scope, name)
-            _require_match(current, if_match)
-            changed, secret = await apply(current, unseal)
-            changed = changed._replace(revision=current.revision + 1, updated_at=timestamp(self._now()))
-            resealed = None
-            if secret is not None:
-                changed = changed._replace(version=current.version + 1, status=None, verification=None)
-                resealed = await self._seal(changed, secret)
-            record = audit.record(caller, scope, audit.Action.UPDATE, current.id)
-            if await self._store.update_credential(changed, resealed, record, expected_revision=current.revision):
+            async with self._turn(scope, name):
+                changed = await self._change_once(caller, scope, name, apply, if_match)
+            if changed is not None:
                 return changed
         raise StoreUnavailable("Too many writers want this record at once.")
+
+    def _turn(self, scope: Scope, name: str) -> asyncio.Lock:
+        """One writer of a record at a time in this process: only those of other processes can be faster."""
+        return self._turns.setdefault((scope, name), asyncio.Lock())
+
+    async def _change_once(
+        self, caller: Caller, scope: Scope, name: str, apply: Apply, if_match: frozenset[str] | None
+    ) -> Credential | None:
+        """The changed record; None if somebody else changed it in between."""
+        current, unseal = await self.find(scope, name)
+        _require_match(current, if_match)
+        changed, secret = await apply(current, unseal)
+        changed = changed._replace(revision=current.revision + 1, updated_at=timestamp(self._now()))
+        resealed = None
+        if secret is not None:
+            changed = changed._replace(version=current.version + 1, status=None, verification=None)
+            resealed = await self._seal(changed, secret)
+        record = audit.record(caller, scope, audit.Action.UPDATE, current.id)
+        kept = await self._store.update_credential(changed, resealed, record, expected_revision=current.revision)
+        return changed if kept else None
 
     async def remove(self, caller: Caller, scope: Scope, name: str, if_match: frozenset[str] | None = None) -> None:
         """Remove a record; the arguments and errors are those of `change`."""
         for _ in range(_ROUNDS):
-            current = await self.get(scope, name)
-            _require_match(current, if_match)
-            record = audit.record(caller, scope, audit.Action.DELETE, current.id)
-            if await self._store.delete_credential(current, record):
-                return
+            async with self._turn(scope, name):
+                current = await self.get(scope, name)
+                _require_match(current, if_match)
+                record = audit.record(caller, scope, audit.Action.DELETE, current.id)
+                if await self._store.delete_credential(current, record):
+                    return
         raise StoreUnavailable("Too many writers want this record at once.")
 
     async def _stored(self, scope: Scope, name: str) -> tuple[Credential, Sealed]:

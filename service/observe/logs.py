@@ -86,9 +86,11 @@ def configure(level: str, form: str) -> None:
 
 def _write(line: str) -> None:
     """One line on standard error; that nobody reads it any more is no reason to fail a request."""
+    stream = sys.stderr  # None in a process that was started without one
     try:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        if stream is not None:
+            stream.write(f"{line}\n")
+            stream.flush()
     except (OSError, ValueError):
         pass
 

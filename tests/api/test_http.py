@@ -4,7 +4,7 @@ import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ async def test_anonymous_callers_have_the_configured_role_and_no_more(start: Sta
 async def listening(config: Config) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to a vouch as `vouch serve` runs it."""
     await bootstrap.first_start(config, terminal=True)
-    runner = Runner(create_app(config), access_log=None)
+    runner = Runner(create_app(config), header_seconds=config.server.header_seconds)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -181,3 +181,66 @@ async def test_only_a_trusted_proxy_says_who_the_client_is(
     vouch = await start(replace(config, server=replace(config.server, trusted_proxies=trusted)))
     await vouch.call("GET", "/v4/credentials", headers={"X-Forwarded-For": forwarded})
     assert f'"address":"{expected}"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sent", ["", "GET /li", "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_connection_that_does_not_say_what_it_wants_is_closed(config: Config, sent: str) -> None:
+    """Requirement 33."""
+    impatient = replace(config, server=replace(config.server, header_seconds=0.2))
+    async with listening(impatient) as (reader, writer):
+        writer.write(sent.encode())
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 3) == b""
+    async with listening(impatient) as (reader, writer):
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in await reader.readuntil(b"\r\n")
+        await asyncio.sleep(0.4)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in (await reader.readuntil(b"Date: ") + await reader.readuntil(b" 200 "))
+
+
+async def test_a_body_that_does_not_arrive_is_a_408(start: Start, config: Config) -> None:
+    """Requirement 33."""
+    vouch = await start(replace(config, server=replace(config.server, body_seconds=0.2)))
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(2)
+        yield b"}"
+
+    headers = {"Content-Type": "application/json"}
+    answer = await vouch.call("POST", "/v4/credentials", data=slowly(), headers=headers)
+    assert (answer.status, answer.json_body["code"]) == (408, 1000)
+
+
+async def test_an_object_of_a_hundred_thousand_fields_is_refused_in_a_few_words(vouch: Vouch) -> None:
+    """Requirement 32."""
+    raw = "{" + ",".join(f'"{number}":1' for number in range(90_000)) + "}"
+    headers = {"Content-Type": "application/json"}
+    for method, path in (("POST", "/v4/credentials"), ("PATCH", "/v4/credentials/x"), ("POST", "/api/credentials")):
+        answer = await vouch.call(method, path, data=io.BytesIO(raw.encode()), headers=headers)
+        assert answer.status == 400
+        assert len(await answer.read()) < 1000
+    many = {"name": "x", "provider": "AWS"} | {str(number): 1 for number in range(3_000)}
+    answer = await vouch.call("POST", "/v4/credentials", many)
+    assert len(answer.json_body["validation_error"]["fields"]) == 100
+
+
+async def test_a_name_may_have_braces(vouch: Vouch) -> None:
+    body = create_body("aws key", "a{b}")
+    created = await vouch.call("POST", "/v4/credentials", body)
+    assert (await vouch.call("GET", created.headers["Location"])).json_body["data"]["name"] == "a{b}"
+
+
+async def test_bad_utf_8_in_a_query_is_a_400(vouch: Vouch) -> None:
+    assert (await vouch.client.get("/v4/credentials?teamspace_id=%ff", headers=key(vouch))).status == 400
+
+
+def key(vouch: Vouch) -> dict[str, str]:
+    return {"X-TILEDB-REST-API-KEY": vouch.admin_key}
+
+
+async def test_two_hundred_changes_of_one_record_at_once_all_happen(vouch: Vouch) -> None:
+    await vouch.call("POST", "/v4/credentials", create_body("aws key", "one"))
+    calls = [vouch.call("PATCH", "/v4/credentials/one", {"allowed_in_tasks": bool(n % 2)}) for n in range(200)]
+    assert {answer.status for answer in await asyncio.gather(*calls)} == {204}

@@ -48,6 +48,7 @@ class FaultMode(StrEnum):
     BAD_TLS = "bad TLS"
     TLS_TO_PLAIN = "TLS to a plain port"
     SKEWED_CLOCK = "skewed clock"
+    INTERIM = "1xx without end"
     CLOSE_ON_REUSE = "close on reuse"
 
 
@@ -250,6 +251,11 @@ async def _endless(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
         await peer.send(writer, b"10000\r\n" + b"x" * 65536 + b"\r\n")
 
 
+async def _interim(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
+    while True:
+        await peer.send(writer, b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
 async def _gzip_bomb(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
     return await peer.answer(writer, "200 OK", _BOMB, Content_Encoding="gzip")
 
@@ -282,6 +288,7 @@ _FAULTS: Mapping[FaultMode, Callable[[FaultPeer, asyncio.StreamWriter], Awaitabl
         FaultMode.GARBAGE: _garbage,
         FaultMode.HUGE: _huge,
         FaultMode.ENDLESS: _endless,
+        FaultMode.INTERIM: _interim,
         FaultMode.GZIP_BOMB: _gzip_bomb,
         FaultMode.LONG_HEADER: _long_header,
         FaultMode.MANY_HEADERS: _many_headers,

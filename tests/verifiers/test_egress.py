@@ -238,3 +238,13 @@ async def test_nothing_of_a_request_or_an_answer_is_logged(mode, fault_peer, cap
         assert "mine" not in text
         assert CANARY not in text
     assert not [one for one in caplog.records if one.name.startswith(("aiohttp.client", "aiohttp.internal"))]
+
+
+async def test_interim_answers_without_end_are_given_up_and_hold_nobody_up(fault_peer):
+    """Requirement 11: a peer that says 100 Continue for ever ends the request, and the loop goes on meanwhile."""
+    fault_peer.mode = FaultMode.INTERIM
+    async with egress(allow=(f"127.0.0.1:{fault_peer.port}",)) as out:
+        for session in (out.operator, out.callers):
+            verdict = await refusal(session.request("GET", fault_peer.url))
+            assert verdict.reason is Reason.PROVIDER_ERROR
+    assert fault_peer.sent < 4_000_000

@@ -17,6 +17,7 @@ from verifiers.registry import Registry
 
 SLOTS = ("credential", "role", "token")
 _LONGEST_ECHO = 64
+_MOST_TOLD = 100
 
 
 class Name(fields.String):
@@ -151,7 +152,7 @@ def _load(schema: Schema, body: Any) -> dict[str, Any]:
     try:
         values: dict[str, Any] = schema.load(body)
     except ValidationError as error:
-        raise Invalid(dict(_flatten(error.messages, ""))) from None
+        raise Invalid(dict(_flatten(error.messages, "")[:_MOST_TOLD])) from None
     return values
 
 
