@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import orjson
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -134,7 +134,8 @@ class Runner(web.AppRunner):
             headers = CIMultiDict(message.headers)
             del headers[hdrs.EXPECT]
             request = made.request_factory(message._replace(headers=CIMultiDictProxy(headers)), *rest)
-            request[EXPECTS_CONTINUE] = expected.lower() == "100-continue"
+            # RFC 9110 section 10.1.1: an HTTP/1.0 client knows no interim answer.
+            request[EXPECTS_CONTINUE] = expected.lower() == "100-continue" and message.version >= HttpVersion11
             return request
 
         quiet = _QuietServer(

@@ -235,8 +235,10 @@ async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float
     checked_at = run.now()
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline) as limit:
             verdict = await verifier.probe(payload, run)
+        if limit.expired():
+            raise TimeoutError  # noqa: TRY301 - the probe swallowed it: what it says after the deadline is no answer
         if not isinstance(verdict, Verdict):
             raise TypeError("a probe must return a Verdict")  # noqa: TRY301 - it is handled as any other surprise
     except NotVerified as stopped:

@@ -40,7 +40,7 @@ class Registry:
 
     def __init__(self, verifiers: Iterable[Verifier]) -> None:
         self._verifiers: dict[Key, Verifier] = {}
-        self._slots: dict[tuple[str, str], Kind] = {}
+        self._slots: set[tuple[str, str]] = set()
         for verifier in verifiers:
             self._add(verifier)
 
@@ -52,32 +52,15 @@ class Registry:
             raise BrokenVerifier(f"there is a verifier in the slot {'.'.join(kind.slot or ())} already")
         self._verifiers[kind.provider, kind.type] = verifier
         if kind.slot is not None:
-            self._slots[kind.slot] = kind
+            self._slots.add(kind.slot)
 
     def get(self, provider: str, type_: str) -> Verifier | None:
         """The verifier for a provider and type."""
         return self._verifiers.get((provider, type_))
 
-    def require(self, provider: str, type_: str) -> Verifier:
-        """The verifier for a provider and type that come from this registry.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return self._verifiers[provider, type_]
-
-    def kind(self, provider: str, type_: str) -> Kind | None:
-        """The kind of a provider and type; None if no verifier brings it (any more)."""
-        verifier = self._verifiers.get((provider, type_))
-        return None if verifier is None else verifier.kind
-
     def kinds(self) -> tuple[Kind, ...]:
         """Every kind there is: the built-in ones first."""
         return tuple(verifier.kind for verifier in self._verifiers.values())
-
-    def by_slot(self, slot: tuple[str, str]) -> Kind | None:
-        """The kind in a slot of the TileDB wire, such as `("credential", "aws")`."""
-        return self._slots.get(slot)
 
 
 def load_registry(entries: Iterable[EntryPoint] | None = None) -> Registry:

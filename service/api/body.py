@@ -54,6 +54,7 @@ async def continue_request(request: web.Request) -> None:
     Here and not before: whoever is not let in, or has too much to say, is told so without sending it.
     """
     if request.get(EXPECTS_CONTINUE):
+        request[EXPECTS_CONTINUE] = False
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # What aiohttp itself does after it: it was no part of the answer.
         request.writer.output_size = 0

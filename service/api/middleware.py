@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from service.api.errors import Failure, describe
-from service.app_keys import ADDRESS, AUTHENTICATOR, CALLER, HEALTH, REQUEST_ID
+from service.app_keys import ADDRESS, AUTHENTICATOR, CALLER, EXPECTS_CONTINUE, HEALTH, REQUEST_ID
 from service.auth.authenticator import NO_CREDENTIALS
 from service.core.errors import NotAuthenticated, Overloaded
 from service.core.model import Caller
@@ -63,6 +63,9 @@ def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Net
         headers["X-Content-Type-Options"] = "nosniff"
         headers[hdrs.SERVER] = "vouch"
         headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        if request.get(EXPECTS_CONTINUE) and request.can_read_body:
+            # The client holds back a body that nobody asked for: its next request would be taken for that.
+            response.force_close()
         _log(request, response.status, failure, known, time.perf_counter() - started)
         return response
 

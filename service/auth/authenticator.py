@@ -10,9 +10,9 @@ from service.auth.api_keys import ApiKeys
 from service.auth.failures import Failures
 from service.auth.passwords import Passwords
 from service.core import key_format
-from service.core.access import is_label
 from service.core.errors import NotAuthenticated, TwoSchemes
 from service.core.model import DEFAULT_WORKSPACE, Principal, PrincipalKind, Role
+from service.core.names import is_label
 from service.core.store import Store
 from service.observe.limits import Windows
 

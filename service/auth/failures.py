@@ -6,8 +6,8 @@ import logging
 from collections import Counter
 from typing import NoReturn
 
-from service.core.access import LONGEST_NAME
 from service.core.errors import NotAuthenticated, RateLimited
+from service.core.names import LONGEST_NAME
 from service.observe.limits import Windows
 
 log = logging.getLogger("vouch.auth")

@@ -12,9 +12,10 @@ import jwt
 
 from service.auth.issuer_keys import ALGORITHMS, IssuerKeys
 from service.auth.settings import OAuth2Settings
-from service.core.access import is_label, is_workspace
+from service.core.access import is_workspace
 from service.core.errors import NotAllowed, NotAuthenticated
 from service.core.model import Principal, PrincipalKind, Role
+from service.core.names import is_label
 from verifiers.egress import GuardedSession
 
 LONGEST_TOKEN = 16_384

@@ -11,9 +11,9 @@ from service.core import key_format
 from service.core.audit import Action, record
 from service.core.errors import Invalid, NotAllowed
 from service.core.model import ApiKey, Caller, Permission, PrincipalKind, Role, Scope, User, timestamp
+from service.core.names import is_label
 from service.core.store import Store
 
-LONGEST_NAME = 255
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1024
 _LONGEST_LIFE = timedelta(days=36_500)
@@ -23,11 +23,6 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 NAME_RULE = "Must be 1 to 255 characters long, without control characters."
 WORKSPACE_RULE = "Must start with ws_ and be 4 to 64 characters of a-z, 0-9, _ and -."
-
-
-def is_label(text: str) -> bool:
-    """Whether a text can be a name or a teamspace's id: 1 to 255 characters, no control characters."""
-    return 0 < len(text) <= LONGEST_NAME and CONTROL.search(text) is None
 
 
 def is_workspace(text: str) -> bool:

@@ -26,6 +26,11 @@ def name_fault(name: str) -> str | None:
     return None
 
 
+def is_label(text: str) -> bool:
+    """Whether a text can be what people call a key, a user or a teamspace: 1 to 255 characters, none a control one."""
+    return 0 < len(text) <= LONGEST_NAME and _CONTROL.search(text) is None
+
+
 def teamspace_fault(teamspace: str) -> str | None:
     """What is wrong with a teamspace's id; an empty one is the workspace level and right."""
     if len(teamspace) > LONGEST_NAME:
