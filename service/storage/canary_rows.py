@@ -17,6 +17,11 @@ def put(connection: sqlite3.Connection, canary: Sealed) -> bool:
     return True
 
 
+def touch(connection: sqlite3.Connection) -> bool:
+    """Write the canary's row as it is; True if there is one, and so something to commit."""
+    return connection.execute("UPDATE canary SET only = only").rowcount == 1
+
+
 def holds_secrets(connection: sqlite3.Connection) -> bool:
     """Whether any envelope is there."""
     found: int = connection.execute("SELECT EXISTS (SELECT 1 FROM envelope)").fetchall()[0][0]

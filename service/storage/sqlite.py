@@ -159,4 +159,4 @@ async def open_sqlite(
             raise RefusesToStart(f"{path} can't be opened as a vouch database ({error_name(error)}).") from None
         undo.pop_all()
     condition = Condition()
-    return SqliteStore(Reader(reading, condition), Writer(writing, condition, lock_timeout))
+    return SqliteStore(Reader(reading, condition), Writer(writing, condition, lock_timeout, canary_rows.touch))

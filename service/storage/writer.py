@@ -28,12 +28,14 @@ class Writer:
 
     Args:
         lock_timeout: seconds that a write may wait: for its turn, and then for another process's lock, together.
+        proof: a change that alters nothing and yet has to be written: on a full disk only a commit tells.
     """
 
-    def __init__(self, connection: Connection, condition: Condition, lock_timeout: float) -> None:
+    def __init__(self, connection: Connection, condition: Condition, lock_timeout: float, proof: Change) -> None:
         self._connection = connection
         self._condition = condition
         self._lock_timeout = lock_timeout
+        self._proof = proof
         self._lock = asyncio.Lock()
         self._last_commit = -PROOF_LASTS
 
@@ -61,7 +63,7 @@ class Writer:
         # Under many writes the queue may be longer than the probe's patience, though each of them succeeds.
         proven = time.monotonic() - self._last_commit < PROOF_LASTS
         if self._condition.doubtful or not proven:
-            await self._run(_nothing, min(PROOF_LASTS, self._lock_timeout))
+            await self._run(self._proof, min(PROOF_LASTS, self._lock_timeout))
 
     async def close(self) -> None:
         """Wait for the transaction under way, and close the connection."""
@@ -97,6 +99,7 @@ class Writer:
         self._lock.release()
         error = running.exception()
         if isinstance(error, sqlite3.Error):
+            self._last_commit = -PROOF_LASTS
             self._condition.translate(error, "writing")
 
 
@@ -127,7 +130,3 @@ def _transaction(change: Change, deadline: float, connection: sqlite3.Connection
         # Some errors (a full disk, an I/O error) have rolled back already.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-
-
-def _nothing(_: sqlite3.Connection) -> bool:
-    return False
