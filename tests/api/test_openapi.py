@@ -58,6 +58,26 @@ async def test_requests_and_answers_are_as_the_document_says(vouch: Vouch, kind:
     validate(told, "Error", (await vouch.call("POST", "/v4/credentials", body | {"x": 1})).json_body)
 
 
+async def test_the_dqops_dialect_answers_as_the_document_says(vouch: Vouch) -> None:
+    told = await document(vouch)
+    body = {"credential_name": "one", "type": "text", "text_value": "x"}
+    validate(told, "SharedCredentialModel", body)
+    assert (await vouch.call("POST", "/api/credentials", body)).status == 201
+    validate(told, "SharedCredentialModel", (await vouch.call("GET", "/api/credentials/one")).json_body)
+    for line in (await vouch.call("GET", "/api/credentials")).json_body:
+        validate(told, "SharedCredentialListModel", line)
+    for method, path in (
+        ("GET", "/api/credentials/none"),
+        ("POST", "/api/credentials/one/verify"),
+        ("GET", "/api/none"),
+    ):
+        refused = await vouch.call(method, path)
+        validate(told, "SpringErrorPayload", refused.json_body)
+    validate(
+        told, "VerificationReport", (await vouch.call("POST", "/api/credentials/one/verify")).json_body["verification"]
+    )
+
+
 async def test_the_document_refuses_what_the_service_refuses(vouch: Vouch) -> None:
     told = await document(vouch)
     body = create_body("aws key", "one")
