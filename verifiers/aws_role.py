@@ -121,7 +121,10 @@ def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_
     return Verifier(KIND, probe)
 
 
-VERIFIER = make_verifier(ServiceIdentity())
+IDENTITY = ServiceIdentity()
+"""The service's own, of boto3's default chain: one for the whole process, so that its keys are loaded once."""
+
+VERIFIER = make_verifier(IDENTITY)
 
 
 def _endpoint_for(role: str, run: Run) -> Sts:

@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from service.core.store import Store
 
 # Writers in other processes collide with ours rarely; each round lets at least one of all through.
 _ROUNDS = 16
+_CROWDED = "Too many writers want this record at once."
 
 Secret = Mapping[str, str]
 """The secret fields of a payload, by name."""
@@ -42,12 +44,22 @@ def _now() -> datetime:
 
 
 class Records:
-    """Sealed records in a store. Whoever calls has been authorized: the scope says for what."""
+    """Sealed records in a store. Whoever calls has been authorized: the scope says for what.
 
-    def __init__(self, store: Store, envelope: Envelope, now: Callable[[], datetime] = _now) -> None:
+    Args:
+        store: where they are kept.
+        envelope: seals and opens them.
+        now: the time.
+        turn_seconds: how long a change waits for others of the same record.
+    """
+
+    def __init__(
+        self, store: Store, envelope: Envelope, now: Callable[[], datetime] = _now, turn_seconds: float = 5.0
+    ) -> None:
         self._store = store
         self._envelope = envelope
         self._now = now
+        self._turn_seconds = turn_seconds
         self._turns: WeakValueDictionary[tuple[Scope, str], asyncio.Lock] = WeakValueDictionary()
 
     def new(self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any]) -> Credential:
@@ -152,11 +164,25 @@ class Records:
                 changed = await self._change_once(caller, scope, name, apply, if_match)
             if changed is not None:
                 return changed
-        raise StoreUnavailable("Too many writers want this record at once.")
+        raise StoreUnavailable(_CROWDED)
 
-    def _turn(self, scope: Scope, name: str) -> asyncio.Lock:
-        """One writer of a record at a time in this process: only those of other processes can be faster."""
-        return self._turns.setdefault((scope, name), asyncio.Lock())
+    @asynccontextmanager
+    async def _turn(self, scope: Scope, name: str) -> AsyncIterator[None]:
+        """One writer of a record at a time in this process: only those of other processes can be faster.
+
+        Raises:
+            StoreUnavailable: it would be too long a wait; behind a locked store each of those before waits for seconds.
+        """
+        turn = self._turns.setdefault((scope, name), asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._turn_seconds):
+                await turn.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(_CROWDED) from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _change_once(
         self, caller: Caller, scope: Scope, name: str, apply: Apply, if_match: frozenset[str] | None
@@ -183,7 +209,7 @@ class Records:
                 record = audit.record(caller, scope, audit.Action.DELETE, current.id)
                 if await self._store.delete_credential(current, record):
                     return
-        raise StoreUnavailable("Too many writers want this record at once.")
+        raise StoreUnavailable(_CROWDED)
 
     async def _stored(self, scope: Scope, name: str) -> tuple[Credential, Sealed]:
         found = await self._store.get_sealed_credential(scope, name)
