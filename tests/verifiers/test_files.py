@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.peers.google import TokenEndpoint
 from verifiers import aws_key, azure_service_principal, gcp_service_account
 from verifiers.aws_profiles import NotProfiles, parse_profiles
-from verifiers.base import Payload
+from verifiers.base import Kind, Payload
 from verifiers.files import LONGEST, FileRefused, load, recognise
 from verifiers.registry import load_registry
 from verifiers.verdict import NotVerified
@@ -71,7 +71,14 @@ def said(error: NotVerified) -> tuple[str, str, str]:
 def read(text: str, profile: str | None = None) -> Payload:
     """The payload of a file."""
     key, values = recognise(text.encode(), profile)
-    return load(load_registry([]).require(*key).kind, values)
+    return load(kind_of(key), values)
+
+
+def kind_of(key: tuple[str, str]) -> Kind:
+    """The registered kind."""
+    verifier = load_registry([]).get(*key)
+    assert verifier is not None
+    return verifier.kind
 
 
 def malformed(key: tuple[str, str], content: str | bytes, profile: str | None = None) -> str:
@@ -103,7 +110,7 @@ def test_each_file_is_told_by_its_content(
 @pytest.mark.parametrize("content", [AWS_FILE, PROFILES, AZURE_FILE, GOOGLE_FILE])
 def test_what_is_recognised_loads_as_a_payload_of_a_registered_kind(content: str) -> None:
     key, values = recognise(content.encode())
-    payload = load(load_registry([]).require(*key).kind, values)
+    payload = load(kind_of(key), values)
     assert (payload.kind.provider, payload.kind.type) == key
     assert set(values) <= {*payload.public, *payload.secret}
     assert CANARY not in repr(payload)
