@@ -1,12 +1,19 @@
-"""Where a secret could have got to, and the forms in which it could be found there."""
+"""Where a secret could have got to, in which forms it could be found there, and faults that could bring it there."""
 
+import asyncio
 import base64
+import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
+
+from tests.api.payloads import KINDS
+from tests.conftest import Vouch
+from tests.peers.aws_stub import Scripted
 
 
 def in_base64(secret: bytes) -> Iterator[bytes]:
@@ -65,3 +72,48 @@ class Watch:
         for place, hay in self.places().items():
             for needle in hidden:
                 assert needle not in hay, f"{needle!r} is in {place}"
+
+
+def secrets_of(kind: str) -> list[str | bytes]:
+    """The secrets of a kind's payload: the field's own text, and what it is made of."""
+    _provider, _type, _slot, _sub, payload, name = KINDS[kind]
+    if not name:
+        return []
+    text = payload[name]
+    if kind == "azure sas":
+        signature = text.rpartition("sig=")[2]
+        return [text, signature, unquote(signature), base64.b64decode(unquote(signature))]
+    if kind == "azure key":
+        return [text, base64.b64decode(text)]
+    if kind == "gcp service account":
+        lines = json.loads(text)["private_key"].splitlines()[1:-1]
+        return [text, *(line for line in lines if len(line) >= 12)]
+    return [text]
+
+
+async def hear(watch: Watch, vouch: Vouch, method: str, path: str, body: Any = None, **more: Any) -> Any:
+    """Make a request, and keep all that was answered."""
+    answer = await vouch.call(method, path, body, **more)
+    watch.answers.append(f"{method} {path} {answer.status} {dict(answer.headers)} {await answer.text()}")
+    return answer
+
+
+def echoing(status: int, *secrets: str | bytes) -> Scripted:
+    """An answer that gives back what it was sent, as an error page does."""
+    told = " ".join(secret if isinstance(secret, str) else secret.decode("latin-1") for secret in secrets)
+    body = f"<Error><Code>SignatureDoesNotMatch</Code><Message>{told} was not right</Message></Error>"
+    return Scripted(status, body, {"x-ms-error-code": "AuthenticationFailed"})
+
+
+async def hang() -> Scripted:
+    """No answer before the deadline."""
+    await asyncio.sleep(3)
+    return Scripted(500)
+
+
+FAULTS: dict[str, Callable[[list[str | bytes]], Any]] = {
+    "refused": lambda secrets: echoing(403, *secrets),
+    "500": lambda secrets: echoing(500, *secrets),
+    "garbage": lambda secrets: Scripted(200, f"\x00<not<xml {secrets!r}"),
+    "hang": lambda _secrets: hang,
+}

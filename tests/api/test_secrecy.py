@@ -3,7 +3,6 @@
 All of it is requirement 30: no secret in answers, logs at any level, errors or their reprs, the database or its WAL.
 """
 
-import asyncio
 import base64
 import json
 import logging
@@ -13,7 +12,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
@@ -24,31 +22,14 @@ from service.auth.passwords import hash_password
 from service.config import Config, VerificationConfig
 from service.core.access import Access
 from service.observe import logs
-from tests.api.leaks import Watch, needles
+from tests.api.leaks import FAULTS, Watch, hear, needles, secrets_of
 from tests.api.payloads import CANARY, KINDS, create_body
 from tests.conftest import Vouch
-from tests.peers.aws_stub import AwsStub, Scripted
+from tests.peers.aws_stub import AwsStub
 from verifiers.settings import AwsSettings, AzureSettings, EgressSettings, GcpSettings, ProviderSettings
 
 PASSWORD = f"{CANARY} of ada"
 OWN_SECRET = f"{CANARY}/of/the/service/itself/0123456789"
-
-
-def secrets_of(kind: str) -> list[str | bytes]:
-    """The secrets of a kind's payload: the field's own text, and what it is made of."""
-    _provider, _type, _slot, _sub, payload, name = KINDS[kind]
-    if not name:
-        return []
-    text = payload[name]
-    if kind == "azure sas":
-        signature = text.rpartition("sig=")[2]
-        return [text, signature, unquote(signature), base64.b64decode(unquote(signature))]
-    if kind == "azure key":
-        return [text, base64.b64decode(text)]
-    if kind == "gcp service account":
-        lines = json.loads(text)["private_key"].splitlines()[1:-1]
-        return [text, *(line for line in lines if len(line) >= 12)]
-    return [text]
 
 
 @pytest.fixture
@@ -99,34 +80,6 @@ def launch(config: Config, watch: Watch, aiohttp_client: Any, no_aws_identity: p
         return Vouch(await aiohttp_client(app), settings, key)
 
     return run
-
-
-async def hear(watch: Watch, vouch: Vouch, method: str, path: str, body: Any = None, **more: Any) -> Any:
-    """Make a request, and keep all that was answered."""
-    answer = await vouch.call(method, path, body, **more)
-    watch.answers.append(f"{method} {path} {answer.status} {dict(answer.headers)} {await answer.text()}")
-    return answer
-
-
-def echoing(status: int, *secrets: str | bytes) -> Scripted:
-    """An answer that gives back what it was sent, as an error page does."""
-    told = " ".join(secret if isinstance(secret, str) else secret.decode("latin-1") for secret in secrets)
-    body = f"<Error><Code>SignatureDoesNotMatch</Code><Message>{told} was not right</Message></Error>"
-    return Scripted(status, body, {"x-ms-error-code": "AuthenticationFailed"})
-
-
-async def hang() -> Scripted:
-    """No answer before the deadline."""
-    await asyncio.sleep(3)
-    return Scripted(500)
-
-
-FAULTS: dict[str, Callable[[list[str | bytes]], Any]] = {
-    "refused": lambda secrets: echoing(403, *secrets),
-    "500": lambda secrets: echoing(500, *secrets),
-    "garbage": lambda secrets: Scripted(200, f"\x00<not<xml {secrets!r}"),
-    "hang": lambda _secrets: hang,
-}
 
 
 def wrong_bodies(kind: str) -> Iterator[dict[str, Any]]:
@@ -272,7 +225,7 @@ async def test_a_shared_credentials_content_goes_to_its_reader_and_nowhere_else(
 
 
 async def test_passwords_and_api_keys_right_and_wrong_get_nowhere(
-    launch: Launch, watch: Watch, aws_stub: AwsStub, config: Config
+    launch: Launch, watch: Watch, aws_stub: AwsStub
 ) -> None:
     """Requirement 30."""
     vouch = await launch(aws_stub)

@@ -78,22 +78,26 @@ async def test_while_another_process_holds_the_write_lock_writes_are_503_and_rea
 async def test_many_writers_of_one_record_do_not_wait_for_each_others_waiting(tmp_path: Path) -> None:
     """Requirement 37: behind a locked store the last of them is told as soon as the first."""
     caller = bootstrap.operator()
-    store = await open_sqlite(tmp_path / "vouch.db", lock_timeout=0.3)
-    shared = SharedCredentials(
-        Records(store, Envelope(FileKeyRing.create(tmp_path / "keys")), turn_seconds=0.3),
-    )
     file = SharedFile("one", FileType.TEXT, b"a")
-    await shared.create(caller, file)
-    with closing(sqlite3.connect(tmp_path / "vouch.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        started = time.monotonic()
-        writers = [shared.replace(caller, file) for _ in range(10)] + [shared.delete(caller, "one") for _ in range(10)]
-        outcomes = await asyncio.gather(*writers, return_exceptions=True)
+    store = await open_sqlite(tmp_path / "vouch.db", lock_timeout=0.3)
+    try:
+        shared = SharedCredentials(
+            Records(store, Envelope(FileKeyRing.create(tmp_path / "keys")), turn_seconds=0.3),
+        )
+        await shared.create(caller, file)
+        with closing(sqlite3.connect(tmp_path / "vouch.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            started = time.monotonic()
+            writers = [shared.replace(caller, file) for _ in range(10)]
+            writers += [shared.delete(caller, "one") for _ in range(10)]
+            outcomes = await asyncio.gather(*writers, return_exceptions=True)
+            spent = time.monotonic() - started
+            other.execute("ROLLBACK")
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-        assert time.monotonic() - started < 2
-        other.execute("ROLLBACK")
-    await shared.replace(caller, file)
-    await store.close()
+        assert spent < 2
+        await shared.replace(caller, file)
+    finally:
+        await store.close()
 
 
 def flipped(sealed: bytes, place: float) -> bytes:
