@@ -143,5 +143,10 @@ def _write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise RefusesToStart(f"Cannot write {path}: {error.strerror}.") from None

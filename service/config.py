@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from service.auth.local import is_loopback
 from service.auth.settings import OAuth2Settings
 from service.core.errors import RefusesToStart
 from service.core.model import Role
@@ -181,6 +182,10 @@ def _server_rules(config: Config) -> list[Rule]:
             " a verification that was accepted is finished.",
         ),
         (
+            not (auth.anonymous_role and server.trusted_proxies),
+            "auth.anonymous_role does not go with server.trusted_proxies: behind a proxy everybody is local.",
+        ),
+        (
             not auth.anonymous_role or is_loopback(server.host),
             "auth.anonymous_role needs server.host to be a loopback address: anybody could come in.",
         ),
@@ -261,13 +266,3 @@ def is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host to listen on can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

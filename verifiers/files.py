@@ -26,8 +26,8 @@ from verifiers.verdict import Fault, NotVerified, Reason, Verdict, failed
 Key = tuple[str, str]
 """A provider and a type, as the registry has them."""
 
-LONGEST = 1_048_576
-"""Bytes of a file that are looked at: none of the three comes near it."""
+LONGEST = 131_072
+"""Bytes of a file that are looked at: none of the three comes near it, and reading one must not hold up the loop."""
 
 MOST_LINES = 10_000
 DEFAULT_PROFILE = "default"

@@ -3,11 +3,11 @@
 import base64
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Protocol
 
 from service.auth.api_keys import ApiKeys
 from service.auth.failures import Failures
+from service.auth.local import Headers, is_local
 from service.auth.passwords import Passwords
 from service.core import key_format
 from service.core.errors import NotAuthenticated, TwoSchemes
@@ -31,12 +31,6 @@ _MALFORMED_BASIC = "Basic authentication must be base64 of user:password in UTF-
 _SCHEMES = "The authentication scheme must be Bearer or Basic, followed by one value."
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class Headers(Protocol):
-    """The part of aiohttp's request headers that is needed here; names in any case."""
-
-    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 class TokenCheck(Protocol):
@@ -108,7 +102,7 @@ class Authenticator:
             return await self._by_api_key(_strip_bearer(keys[0]), address, _NOT_A_KEY)
         if others:
             return await self._by_authorization(others[0], address)
-        return self._anonymous
+        return self._anonymous if self._anonymous is not None and is_local(headers) else None
 
     async def _by_authorization(self, value: str, address: str) -> Principal:
         scheme, _, rest = value.partition(" ")

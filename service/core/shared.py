@@ -81,7 +81,12 @@ class SharedCredentials:
         return SharedFile(record.name, FileType(record.type), _unpack(secret))
 
     async def replace(self, caller: Caller, file: SharedFile) -> None:
-        """Give an existing file another content; the errors are those of `create` and `reveal`."""
+        """Give an existing file another content.
+
+        Raises:
+            NotAllowed: the caller may not write.
+            NoSuchCredential: there is none of that name.
+        """
 
         async def apply(current: Credential, _unseal: Unseal) -> Applied:
             return current._replace(type=file.type.value), _pack(file)

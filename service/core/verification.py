@@ -12,12 +12,12 @@ import orjson
 from service.core import audit
 from service.core.credentials import Credentials, verifier_of
 from service.core.errors import Overloaded, StoreUnavailable
-from service.core.model import Caller, Credential, Permission
+from service.core.model import Caller, Credential, Family, Permission
 from service.core.permissions import authorize
 from service.core.shared import SharedCredentials
 from service.core.store import Store
 from verifiers.base import Payload, Run, conclude, verify
-from verifiers.files import FileRefused, load, recognise
+from verifiers.files import DEFAULT_PROFILE, FileRefused, load, recognise
 from verifiers.registry import Registry
 from verifiers.verdict import Outcome, Report
 
@@ -99,7 +99,8 @@ class Verification:
             RateLimited, Overloaded: before any outbound call.
         """
         authorize(caller.principal, Permission.VERIFY, teamspace)
-        return await self._probe(caller, payload)
+        self._count(caller)
+        return await self._probe(payload)
 
     async def verify_stored(self, caller: Caller, teamspace: str, name: str, provider: str) -> Report:
         """Ask the provider about a stored credential, and keep what it said if it said something.
@@ -109,8 +110,10 @@ class Verification:
             Invalid: it is another provider's.
             NotAllowed, RateLimited, Overloaded: as above.
         """
+        authorize(caller.principal, Permission.VERIFY, teamspace)
+        self._count(caller)
         credential, payload = await self._credentials.open(caller, teamspace, name, provider)
-        return await self._keep(caller, credential, await self._probe(caller, payload))
+        return await self._keep(caller, credential, await self._probe(payload))
 
     async def verify_shared(self, caller: Caller, name: str, profile: str | None) -> Report:
         """Ask the provider about the credential that a shared file holds, and keep what it said if it said something.
@@ -118,12 +121,16 @@ class Verification:
         Args:
             caller: who asks.
             name: the shared credential's.
-            profile: which one of an AWS shared-credentials file; None is its default one.
+            profile: which one of an AWS shared-credentials file; None is its default one. The record's verdict is the
+                default one's: that on another profile is answered, and not kept.
 
         Raises:
             NoSuchCredential: there is none of that name.
+            UnsupportedKind: nothing here verifies what the file holds.
             NotAllowed, RateLimited, Overloaded: as above.
         """
+        authorize(caller.principal, Permission.VERIFY, "", Family.SHARED)
+        self._count(caller)
         credential, content = await self._shared.open(caller, name)
         try:
             key, values = recognise(content, profile)
@@ -131,7 +138,9 @@ class Verification:
         except FileRefused as refused:
             report = conclude(refused.key, refused.verdict)
         else:
-            report = await self._probe(caller, payload)
+            report = await self._probe(payload)
+        if profile not in (None, "", DEFAULT_PROFILE):
+            return report
         return await self._keep(caller, credential, report)
 
     async def _keep(self, caller: Caller, credential: Credential, report: Report) -> Report:
@@ -150,11 +159,14 @@ class Verification:
             log.warning("the verdict on credential %s could not be kept (%s)", credential.id, outcome)
         return report
 
-    async def _probe(self, caller: Caller, payload: Payload) -> Report:
+    def _count(self, caller: Caller) -> None:
+        """Every verification counts, also one that ends before anybody is asked: it costs us, and may write."""
+        self._quotas.per_caller.hit(f"{caller.principal.kind}:{caller.principal.id}")
+
+    async def _probe(self, payload: Payload) -> Report:
         kind = payload.kind
         verifier = verifier_of(self._registry, kind.provider, kind.type)
         target = payload.target
-        self._quotas.per_caller.hit(f"{caller.principal.kind}:{caller.principal.id}")
         if target:
             self._quotas.per_target.hit(target)
         with self._lanes.enter(CALLERS_LANE if target else kind.provider):

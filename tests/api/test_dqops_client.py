@@ -17,6 +17,7 @@ from dqops.client.api.shared_credentials import (
     get_shared_credential,
     update_shared_credential,
 )
+from dqops.client.errors import UnexpectedStatus
 from dqops.client.models import CredentialType, SharedCredentialModel
 
 from service.config import AuthConfig, Config
@@ -75,6 +76,14 @@ async def every_operation(call: Call, client: Any) -> None:
     assert (await call(update_shared_credential, "none", client=client, json_body=changed)).status_code == 406
     changed.credential_name = "none"
     assert (await call(update_shared_credential, "none", client=client, json_body=changed)).status_code == 404
+    # The seed's own calls, where the package has them.
+    assert [one.credential_name for one in await get_all_shared_credentials.asyncio(client=client)] == [
+        "a text",
+        "binary",
+    ]
+    assert await get_shared_credential.asyncio("a text", client=client) == text
+    assert await download_shared_credential.asyncio("a text", client=client) == TEXT.encode()
+    assert await asyncio.to_thread(download_shared_credential.sync, "a text", client=client) == TEXT.encode()
     assert (await call(delete_shared_credential, "binary", client=client)).status_code == 204
     for operation in (delete_shared_credential, get_shared_credential, download_shared_credential):
         assert (await call(operation, "binary", client=client)).status_code == 404
@@ -109,3 +118,35 @@ async def test_without_a_token_every_operation_works_for_an_anonymous_editor(
     vouch = await start(replace(config, auth=AuthConfig(anonymous_role="editor")))
     async with closing(Client(f"{vouch.url}/")) as client:
         await every_operation(call, client)
+
+
+async def test_the_client_that_raises_on_unexpected_statuses_raises_on_its_own_delete(vouch: Vouch) -> None:
+    """Its bug: it expects no 204. What it asked for has happened."""
+    token = await vouch.make_key("editor")
+    body = SharedCredentialModel(credential_name="x", type=CredentialType.TEXT, text_value="x")
+    async with closing(AuthenticatedClient(f"{vouch.url}/", token=token, raise_on_unexpected_status=True)) as client:
+        assert (await create_shared_credential.asyncio_detailed(client=client, json_body=body)).status_code == 201
+        assert await get_shared_credential.asyncio("x", client=client) == body
+        with pytest.raises(UnexpectedStatus, match="204"):
+            await delete_shared_credential.asyncio_detailed("x", client=client)
+        assert await get_all_shared_credentials.asyncio(client=client) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8080"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"Forwarded": "for=203.0.113.9"},
+    ],
+)
+async def test_nobody_is_anonymous_from_elsewhere(start: Start, config: Config, headers: dict[str, str]) -> None:
+    """A web page whose name resolves to a loopback address (DNS rebinding), or a proxy on the same machine."""
+    vouch = await start(replace(config, auth=AuthConfig(anonymous_role="editor")))
+    assert (await vouch.call("GET", "/api/credentials", key=None, headers=headers)).status == 401
+    assert (
+        await vouch.call("GET", "/api/credentials", key=None, headers={"Origin": "http://localhost:3000"})
+    ).status == 200

@@ -23,7 +23,7 @@ WRONG: dict[str, tuple[Any, int]] = {
     "a number for the name": (TEXT | {"credential_name": 5}, 400),
     "an unknown field": (TEXT | {"more": "x"}, 400),
     "wrong base64": (BINARY | {"binary_value": "not base64!"}, 400),
-    "base64 without its padding": (BINARY | {"binary_value": "AAEC/w"}, 400),
+    "base64 of half a byte": (BINARY | {"binary_value": "AAEC/"}, 400),
     "URL-safe base64": (BINARY | {"binary_value": "AAEC_w=="}, 400),
     "a name with a slash": (TEXT | {"credential_name": "a/b"}, 400),
     "a name of two dots": (TEXT | {"credential_name": ".."}, 400),
@@ -52,12 +52,40 @@ async def test_a_wrong_body_has_dqops_status_a_sentence_and_stores_nothing(vouch
     assert (await vouch.call("GET", "/api/credentials")).json_body == []
 
 
+@pytest.mark.parametrize("case", WRONG)
+async def test_a_wrong_body_of_a_put_leaves_what_was_stored(vouch: Vouch, case: str) -> None:
+    body, status = WRONG[case]
+    await vouch.call("POST", "/api/credentials", TEXT)
+    answer = await vouch.call("PUT", "/api/credential/one", body)
+    assert (answer.status, answer.json_body["path"]) == (status, "/api/credential/one")
+    assert (await vouch.call("GET", "/api/credentials/one")).json_body == TEXT
+
+
+async def test_base64_may_lack_its_padding_as_javas_decoder_allows(vouch: Vouch) -> None:
+    assert (await vouch.call("POST", "/api/credentials", BINARY | {"binary_value": "AAEC/w"})).status == 201
+    assert await (await vouch.call("GET", "/api/credentials/one/download")).read() == b"\x00\x01\x02\xff"
+
+
 async def test_a_text_that_is_no_utf_8_is_refused(vouch: Vouch) -> None:
     raw = b'{"credential_name": "one", "type": "text", "text_value": "\xff"}'
     headers = {"Content-Type": "application/json"}
     assert (await vouch.call("POST", "/api/credentials", data=raw, headers=headers)).status == 400
     half = raw.replace(b"\xff", b"\\ud800")
     assert (await vouch.call("POST", "/api/credentials", data=half, headers=headers)).status == 400
+
+
+async def test_a_body_may_be_as_long_as_the_limit_and_no_byte_longer(vouch: Vouch, config: Config) -> None:
+    limit = config.server.max_body_bytes
+    for field, kind in (("text_value", "text"), ("binary_value", "binary")):
+        body = {"credential_name": kind, "type": kind, field: ""}
+        room = limit - len(json.dumps(body))
+        fits = body | {field: "A" * (room - room % 4)}
+        padded = json.dumps(fits) + " " * (room % 4)
+        for raw, status in ((padded + " ", 413), (padded, 201)):
+            headers = {"Content-Type": "application/json"}
+            answer = await vouch.call("POST", "/api/credentials", data=io.BytesIO(raw.encode()), headers=headers)
+            assert answer.status == status
+        assert (await vouch.call("GET", f"/api/credentials/{kind}")).json_body == fits
 
 
 async def test_two_megabytes_are_too_much_and_almost_one_is_not(vouch: Vouch) -> None:

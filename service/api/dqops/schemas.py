@@ -1,7 +1,6 @@
 """What the DQOps dialect accepts: the wire names are known here and nowhere else.
 
-DQOps answers 400 to what it can't parse and 406 to what lacks a field or has one too many, so a body is looked at in
-that order.
+DQOps answers 400 to what it can't parse and 406 to what lacks a field or has one too many.
 """
 
 import base64
@@ -9,7 +8,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import RAISE, Schema, fields, validate
 
 from service.api.errors import NotAcceptable
 from service.core.errors import Malformed
@@ -23,12 +22,12 @@ class SharedCredentialSchema(Schema):
     """SharedCredentialModel, for the document: exactly the value that `type` names is there."""
 
     class Meta:
-        unknown = EXCLUDE
+        unknown = RAISE
 
     credential_name = fields.String(required=True, validate=validate.Length(1, LONGEST_NAME))
     type = fields.String(required=True, validate=validate.OneOf(list(FileType)))
     text_value = fields.String(metadata={"description": "The file, if it is text."})
-    binary_value = fields.String(metadata={"description": "The file in base64, if it is binary."})
+    binary_value = fields.String(metadata={"format": "byte", "description": "The file in base64, if it is binary."})
 
 
 class SharedCredentialListSchema(Schema):
@@ -84,8 +83,8 @@ def _given(body: Any) -> Mapping[str, str]:
 
 
 def _decode(text: str) -> bytes:
-    """Base64 of RFC 4648 section 4, as DQOps decodes it."""
+    """Base64 of RFC 4648 section 4; as in Java, whose decoder DQOps uses, the padding may be missing."""
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text if "=" in text else text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("binary_value is not base64.") from None
