@@ -23,7 +23,6 @@ from verifiers.settings import EgressSettings, ProviderSettings
 _LARGEST_PORT = 65535
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SQLITE = "sqlite:///"
-_TO_FINISH_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -176,11 +175,6 @@ def _server_rules(config: Config) -> list[Rule]:
         (0 < server.body_seconds < inf, "server.body_seconds must be positive and finite."),
         (bool(server.tls_cert) == bool(server.tls_key), "server.tls_cert and server.tls_key go together."),
         (0 < deadline < inf, "verification.deadline_seconds must be positive and finite."),
-        (
-            deadline + _TO_FINISH_SECONDS <= server.shutdown_seconds,
-            f"server.shutdown_seconds must be {_TO_FINISH_SECONDS:g} more than verification.deadline_seconds at least:"
-            " a verification that was accepted is finished.",
-        ),
         (
             not (auth.anonymous_role and server.trusted_proxies),
             "auth.anonymous_role does not go with server.trusted_proxies: behind a proxy everybody is local.",

@@ -14,7 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from service.app_keys import EXPECTS_CONTINUE, HEALTH
+from service.app_keys import EXPECTS_CONTINUE, HEALTH, VERIFICATION
 from service.config import Config
 from service.core.errors import RefusesToStart
 from service.observe.origin import new_request_id
@@ -24,7 +24,8 @@ log = structlog.get_logger("vouch.server")
 # Connections that wait to be accepted; with aiohttp's 128 a burst of a few hundred is retried a second later.
 _BACKLOG = 1024
 # What is kept of `shutdown_seconds` for closing connections; aiohttp waits twice for whatever is still there.
-_LAST_SECONDS = 2.0
+_LAST_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 0.5
 # How long a load balancer has to see that readiness is off before the door closes.
 _UNREADY_SECONDS = 0.2
 
@@ -178,7 +179,7 @@ async def serve(app: web.Application, config: Config, greet: Callable[[int], Non
             greet(runner.addresses[0][1])
         await stop.wait()
         log.info("stopping", within_seconds=server.shutdown_seconds)
-        await _drain(app, site, server.shutdown_seconds - _LAST_SECONDS)
+        await _drain(app, site, max(0.0, server.shutdown_seconds - _LAST_SECONDS - _LAST_WORDS_SECONDS))
     finally:
         await runner.cleanup()
 
@@ -192,6 +193,10 @@ async def _drain(app: web.Application, site: web.TCPSite, seconds: float) -> Non
     await site.stop()
     health.closed = True
     await health.wait_until_idle(until - time.monotonic())
+    if health.under_way:
+        # Better a 503 than no answer: what waits for a provider is told so, and gets a moment to say it.
+        app[VERIFICATION].stop()
+        await health.wait_until_idle(_LAST_WORDS_SECONDS)
     if health.under_way:
         log.warning("stopped with requests under way", requests=health.under_way)
 

@@ -1,5 +1,6 @@
 """Verify a payload or a stored credential, within quotas and lanes, and keep the verdict on what is stored."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ class Verification:
         self._deadline = deadline
         self._lanes = lanes
         self._quotas = quotas
+        self._limits: set[asyncio.Timeout] = set()
 
     async def verify_payload(self, caller: Caller, teamspace: str, payload: Payload) -> Report:
         """Ask the provider about a payload; nothing is stored.
@@ -170,4 +172,17 @@ class Verification:
         if target:
             self._quotas.per_target.hit(target)
         with self._lanes.enter(CALLERS_LANE if target else kind.provider):
-            return await verify(verifier, payload, self._start_run(), self._deadline)
+            try:
+                async with asyncio.timeout(None) as limit:
+                    self._limits.add(limit)
+                    return await verify(verifier, payload, self._start_run(), self._deadline)
+            except TimeoutError:
+                raise Overloaded("The service is shutting down.") from None
+            finally:
+                self._limits.discard(limit)
+
+    def stop(self) -> None:
+        """End every probe under way, before its deadline: its caller is told that the service is shutting down."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            limit.reschedule(now)

@@ -22,11 +22,13 @@ DEADLINE = 1.5
 SHUTDOWN = 6
 
 
-def configure(folder: Path, stub: AwsStub | None = None) -> None:
+def configure(
+    folder: Path, stub: AwsStub | None = None, *, deadline: float = DEADLINE, shutdown: float = SHUTDOWN
+) -> None:
     """A configuration with short times, and AWS at the stub."""
     endpoint = stub.url if stub else "http://127.0.0.1:9"
     (folder / "config.toml").write_text(
-        f"[server]\nshutdown_seconds = {SHUTDOWN}\n[verification]\ndeadline_seconds = {DEADLINE}\n"
+        f"[server]\nshutdown_seconds = {shutdown}\n[verification]\ndeadline_seconds = {deadline}\n"
         f'[providers.aws]\nsts_endpoint = "{endpoint}"\n'
     )
 
@@ -97,6 +99,32 @@ async def test_a_verification_that_hangs_is_answered_before_the_process_ends(tmp
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
     assert "stopping" in events
     assert "stopped with requests under way" not in events
+
+
+async def test_a_probe_that_outlasts_the_stop_is_told_so_and_the_process_still_ends_in_time(
+    tmp_path: Path, aws_stub: AwsStub
+) -> None:
+    """Requirement 35: with a deadline longer than `shutdown_seconds`, a 503 and not a broken connection."""
+    arrived = asyncio.Event()
+
+    async def hang() -> Scripted:
+        arrived.set()
+        await asyncio.sleep(10)
+        return Scripted(500)
+
+    aws_stub.script(hang)
+    configure(tmp_path, aws_stub, deadline=30.0, shutdown=3.0)
+    body = create_body("aws key", "one")
+    del body["credential"]["aws"]["endpoint"]
+    with serving(tmp_path) as (url, process):
+        async with aiohttp.ClientSession(url, headers=headers(tmp_path)) as session:
+            hanging = asyncio.ensure_future(_post(session, "/v4/credentials/verify", body))
+            await arrived.wait()
+            process.send_signal(signal.SIGTERM)
+            end = asyncio.ensure_future(ended(process))
+            status, told = await hanging
+            assert (status, told["code"]) == (503, 1501)
+            assert await end < 3.0 + 1.0  # and a second for a loaded machine
 
 
 async def _post(session: aiohttp.ClientSession, path: str, body: Any) -> tuple[int, Any]:
