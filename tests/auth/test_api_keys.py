@@ -10,7 +10,7 @@ from service.core import key_format
 from service.core.access import Access
 from service.core.audit import Action, record
 from service.core.errors import NotAuthenticated, StoreUnavailable
-from service.core.model import ApiKey, Caller, PrincipalKind, Role, Scope
+from service.core.model import ApiKey, Caller, PrincipalKind, Role, Scope, timestamp
 from service.storage.sqlite import SqliteStore
 from tests.auth.fakes import ADDRESS, bearer, headers
 
@@ -49,7 +49,7 @@ async def test_unknown_wrong_revoked_and_expired_keys_read_the_same(
     await access.revoke_api_key(operator, revoked.id)
     made = key_format.make()
     past = datetime.now(UTC) - timedelta(seconds=1)
-    expired = ApiKey(made.id, "e", made.secret_hash, "ws_default", Role.VIEWER, None, past, past, None)
+    expired = ApiKey(made.id, "e", made.secret_hash, "ws_default", Role.VIEWER, None, timestamp(past), past, None)
     await store.create_api_key(expired, record(operator, Scope("ws_default"), Action.KEY_CREATE, made.id))
     other = key_format.make()
     texts = {

@@ -203,7 +203,7 @@ async def test_no_read_leaves_a_transaction_open(store: SqliteStore, path: Path,
 async def test_hashes_and_ciphertext_are_in_no_log(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
     """Requirement 30: aiosqlite logs every function that it runs, with its arguments if they are in its repr."""
     caplog.set_level(logging.DEBUG, logger="aiosqlite")
-    await store.create_user(User("ann", "canary-hash", "ws_default", Role.ADMIN, NOW), an_audit())
+    await store.create_user(User("ann", "canary-hash", "ws_default", Role.ADMIN, timestamp(NOW)), an_audit())
     await create(store, a_credential("canary-envelope"))
     await asyncio.gather(store.get_user("ann"), store.get_sealed_credential(HERE, "canary-envelope"))
     assert "executing" in caplog.text, "aiosqlite must have logged something"
