@@ -32,7 +32,8 @@ def part(schemas: RequestSchemas) -> Part:
         slots = {name: one for name, one in schemas.create.fields.items() if isinstance(one, Slot)}
         for slot in slots.values():
             for kind in slot.kinds.values():
-                spec.components.schema(_component(kind), schema=kind.schema.for_wire(blank_secrets=False))
+                payload = kind.schema.for_wire(blank_secrets=False)
+                spec.components.schema(_component(kind), {"title": kind.title}, schema=payload)
             spec.components.schema(_COMPONENTS[slot.slot], component=_slot(slot))
         spec.components.schema("CredentialCreateRequest", component=_exclusive(plugin, schemas.create, required=True))
         spec.components.schema("CredentialsVerifyRequest", component=_exclusive(plugin, schemas.verify, required=False))
