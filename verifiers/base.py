@@ -14,6 +14,7 @@ from typing import Any
 from verifiers.egress import Egress
 from verifiers.endpoints import target_host
 from verifiers.fields import Endpoint, PayloadSchema, Secret, Text
+from verifiers.lease_terms import LeaseTerms, Material
 from verifiers.settings import ProviderSettings
 from verifiers.verdict import (
     TIMED_OUT,
@@ -182,7 +183,7 @@ class Run:
             step.skip(TIMED_OUT.reason.value, TIMED_OUT.message)
             raise
         except Exception:
-            step.skip(_BROKEN.reason.value, _BROKEN.message)
+            step.skip(BROKEN.reason.value, BROKEN.message)
             raise
         finally:
             spent = round((time.perf_counter() - started) * 1000)
@@ -190,6 +191,7 @@ class Run:
 
 
 Probe = Callable[[Payload, Run], Awaitable[Verdict]]
+Lease = Callable[[Payload, LeaseTerms, Run], Awaitable[Material]]
 
 
 @dataclass(frozen=True)
@@ -198,13 +200,19 @@ class Verifier:
 
     The probe returns `WORKS` when the provider accepted the credential, and raises `NotVerified` otherwise. It records
     the check `authenticates` first: if the deadline ends the probe after that has passed, the credential is verified.
+
+    `lease` makes short-lived material of the credential. It raises `NotVerified` where the provider refuses or does not
+    answer, `TermsRefused` for terms that this kind can't meet, `NotLeasable` where no terms would do. None: the kind
+    can't be leased, and `instead` says what to use.
     """
 
     kind: Kind
     probe: Probe
+    lease: Lease | None = None
+    instead: str = "Register a credential of another kind."
 
 
-_BROKEN = unknown(
+BROKEN = unknown(
     Reason.PROVIDER_ERROR,
     Fault.SERVICE,
     "The probe stopped on an answer it did not expect.",
@@ -212,15 +220,27 @@ _BROKEN = unknown(
 )
 
 
-def conclude(key: tuple[str, str] | None, verdict: Verdict) -> Report:
-    """The report of a verification that ended before there was anything to probe.
+def log_surprise(what: str, kind: Kind, error: Exception) -> None:
+    """Log an exception that nobody expected: its type and place alone, for its text may quote what it was given."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
+    log.error("%s of %s/%s raised %s at %s", what, kind.provider, kind.type, type(error).__name__, where)
+
+
+def conclude(key: tuple[str, str] | None, verdict: Verdict, *, retry_after: int | None = None) -> Report:
+    """The report of what ended before there was anything to probe, or was no probe.
 
     Args:
         key: the provider and type, if they are known.
         verdict: why it ended.
+        retry_after: seconds after which a throttling provider said to come back.
     """
     provider, type_ = key or (None, None)
-    return Report(provider=provider, type=type_, verdict=verdict, checked_at=_utc_now(), duration_ms=0)
+    return Report(
+        provider=provider, type=type_, verdict=verdict, checked_at=_utc_now(), duration_ms=0, retry_after=retry_after
+    )
 
 
 async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float) -> Report:
@@ -247,19 +267,8 @@ async def verify(verifier: Verifier, payload: Payload, run: Run, deadline: float
         # What the provider has accepted stays accepted, whatever an extra call made of the deadline.
         verdict = WORKS if run.proven else TIMED_OUT
     except Exception as error:  # noqa: BLE001 - whatever is not listed is unknown
-        # The type and the place alone: an exception's text may quote what it was given.
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
-        log.error(
-            "probe of %s/%s raised %s at %s",
-            payload.kind.provider,
-            payload.kind.type,
-            type(error).__name__,
-            where,
-        )
-        verdict = _BROKEN
+        log_surprise("probe", payload.kind, error)
+        verdict = BROKEN
     return Report(
         provider=payload.kind.provider,
         type=payload.kind.type,

@@ -16,9 +16,13 @@ class AwsSettings:
 
 @dataclass(frozen=True)
 class GcpSettings:
-    """`[providers.gcp]`. `project` is where HMAC keys list buckets; empty: in each key's own default project."""
+    """`[providers.gcp]`. `project` is where HMAC keys list buckets; empty: in each key's own default project.
+
+    `sts_endpoint` is where access tokens are narrowed.
+    """
 
     token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+    sts_endpoint: str = "https://sts.googleapis.com/v1/token"
     storage_endpoint: str = "https://storage.googleapis.com"
     project: str = ""
 

@@ -18,6 +18,7 @@ class Action(StrEnum):
     DELETE = "credential.delete"
     REVEAL = "credential.reveal"
     VERIFY = "credential.verify"
+    LEASE = "credential.lease"
     KEY_CREATE = "api_key.create"
     KEY_REVOKE = "api_key.revoke"
     USER_CREATE = "user.create"

@@ -25,12 +25,15 @@ class Permission(StrEnum):
     VERIFY = "verify"
     WRITE = "write"
     REVEAL = "reveal"
+    USE = "use"
     ADMINISTER = "administer"
 
 
 class Role(StrEnum):
-    """A named set of permissions; each includes the one before it."""
+    """A named set of permissions; each includes the one before it, but for `consumer`, which stands apart."""
 
+    CONSUMER = "consumer"
+    """Whose jobs use credentials without seeing them."""
     VIEWER = "viewer"
     VERIFIER = "verifier"
     EDITOR = "editor"
@@ -46,10 +49,11 @@ _VIEWER = frozenset({Permission.READ})
 _VERIFIER = _VIEWER | {Permission.VERIFY}
 _EDITOR = _VERIFIER | {Permission.WRITE, Permission.REVEAL}
 _PERMISSIONS = {
+    Role.CONSUMER: frozenset({Permission.USE}),
     Role.VIEWER: _VIEWER,
     Role.VERIFIER: _VERIFIER,
     Role.EDITOR: _EDITOR,
-    Role.ADMIN: _EDITOR | {Permission.ADMINISTER},
+    Role.ADMIN: _EDITOR | {Permission.USE, Permission.ADMINISTER},
 }
 
 
@@ -59,6 +63,8 @@ class PrincipalKind(StrEnum):
     API_KEY = "api_key"
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a word, not a password
+    WORKLOAD = "workload"
+    """A Kubernetes service account or a CI job, with a token of its own issuer."""
     ANONYMOUS = "anonymous"
     OPERATOR = "operator"
     """Somebody at the command line, beside the data folder."""
@@ -143,6 +149,41 @@ class Sealed(NamedTuple):
 
     key_id: str
     envelope: bytes
+
+
+class Lease(NamedTuple):
+    """That somebody got short-lived material of a credential, and until when; never the material.
+
+    `narrowed_to` is the canonical JSON of the scope that was asked for, None for all that the credential may do.
+    The credential may be gone by now: its name is the one it had.
+    """
+
+    id: str
+    workspace: str
+    teamspace: str
+    credential_id: str
+    credential_name: str
+    provider: str
+    type: str
+    purpose: str
+    narrowed_to: str | None
+    caller_kind: str
+    caller_id: str
+    caller_name: str
+    issued_at: Timestamp
+    expires_at: Timestamp
+
+
+class ListedLease(NamedTuple):
+    """A lease in a list. `seq` orders them: later ones have greater numbers.
+
+    `caller_revoked` says whether its API key was revoked, or expired, or its user deleted since; None where that can't
+    be known here, as for tokens.
+    """
+
+    seq: int
+    lease: Lease
+    caller_revoked: bool | None
 
 
 class ApiKey(NamedTuple):

@@ -1,9 +1,12 @@
 """The store, as the core sees it: ciphertext and metadata. Every method is one transaction, all or nothing."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.core.audit import AuditRecord
-from service.core.model import ApiKey, Credential, Scope, Sealed, User
+from service.core.model import ApiKey, Credential, Lease, ListedLease, Scope, Sealed, Timestamp, User
+
+LEASE_KEPT_DAYS: Final = 30
+"""How long a lease is listed after its end. The audit trail has it for good."""
 
 
 class Store(Protocol):
@@ -41,6 +44,12 @@ class Store(Protocol):
     async def get_sealed_credential(self, scope: Scope, name: str) -> tuple[Credential, Sealed] | None:
         """One credential with its envelope."""
 
+    async def find_credential(self, workspace: str, credential_id: str) -> tuple[Credential, Sealed] | None:
+        """One credential of a workspace by its id, of either family and any teamspace, with its envelope."""
+
+    async def get_default(self, scope: Scope, provider: str) -> Credential | None:
+        """The metadata of a provider's default in a scope."""
+
     async def list_credentials(
         self, scope: Scope, *, provider: str | None, type_: str | None, offset: int, limit: int
     ) -> tuple[list[Credential], int]:
@@ -69,6 +78,30 @@ class Store(Protocol):
 
     async def append_audit(self, audit: AuditRecord) -> None:
         """Keep a record of something that wrote nothing else."""
+
+    async def create_lease(self, lease: Lease, audit: AuditRecord) -> None:
+        """Keep a lease; some that ended long before it (`LEASE_KEPT_DAYS`) are dropped in the same transaction."""
+
+    async def list_leases(
+        self,
+        workspace: str,
+        *,
+        teamspaces: frozenset[str] | None,
+        credential_id: str | None,
+        live_at: Timestamp | None,
+        before: int | None,
+        limit: int,
+    ) -> list[ListedLease]:
+        """Leases of a workspace, newest first.
+
+        Args:
+            workspace: whose.
+            teamspaces: only those of these; None for all of them and the workspace level.
+            credential_id: only those of this credential.
+            live_at: only those that end after this.
+            before: only those of a smaller `seq`: where the page before ended.
+            limit: at most so many.
+        """
 
     async def create_api_key(self, key: ApiKey, audit: AuditRecord) -> None:
         """Add an API key."""
