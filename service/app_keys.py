@@ -5,7 +5,10 @@ from aiohttp import web
 from service.auth.authenticator import Authenticator
 from service.config import Config
 from service.core.credentials import Credentials
+from service.core.lanes import Lanes
+from service.core.leases import Leases
 from service.core.model import Caller
+from service.core.resolution import Resolution
 from service.core.shared import SharedCredentials
 from service.core.verification import Verification
 from service.health import Health
@@ -16,6 +19,9 @@ REGISTRY = web.AppKey("REGISTRY", Registry)
 CREDENTIALS = web.AppKey("CREDENTIALS", Credentials)
 SHARED = web.AppKey("SHARED", SharedCredentials)
 VERIFICATION = web.AppKey("VERIFICATION", Verification)
+RESOLUTION = web.AppKey("RESOLUTION", Resolution)
+LEASES = web.AppKey("LEASES", Leases)
+LANES = web.AppKey("LANES", Lanes)
 AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
 HEALTH = web.AppKey("HEALTH", Health)
 

@@ -11,8 +11,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from service.auth.jwt_rules import jwt_file_rules, jwt_rules
 from service.auth.local import is_loopback
-from service.auth.settings import OAuth2Settings
+from service.auth.settings import JwtSettings, OAuth2Settings
 from service.core.errors import RefusesToStart
 from service.core.model import Role
 from service.settings_tree import build, overlay
@@ -22,6 +23,7 @@ from verifiers.settings import EgressSettings, ProviderSettings
 
 _LARGEST_PORT = 65535
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_LONGEST_LEASE = 43_200
 _SQLITE = "sqlite:///"
 
 
@@ -61,6 +63,7 @@ class AuthConfig:
     anonymous_role: str = ""
     bootstrap_key_file: str = ""
     oauth2: OAuth2Settings = field(default_factory=OAuth2Settings)
+    jwt: tuple[JwtSettings, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,21 @@ class VerificationConfig:
 
 
 @dataclass(frozen=True)
+class LeasesConfig:
+    """`[leases]`, in seconds."""
+
+    default_ttl_seconds: int = 900
+    max_ttl_seconds: int = 3600
+    source_identity: bool = True
+
+
+@dataclass(frozen=True)
 class LimitsConfig:
     """`[limits]`, each in any 60 s; 0 turns one off."""
 
     verifications_per_caller: int = 600
     verifications_per_target: int = 120
+    leases_per_caller: int = 600
     authentication_failures: int = 30
 
 
@@ -100,6 +113,7 @@ class Config:
     egress: EgressSettings = field(default_factory=EgressSettings)
     providers: ProviderSettings = field(default_factory=ProviderSettings)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
+    leases: LeasesConfig = field(default_factory=LeasesConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -145,7 +159,8 @@ def check(config: Config) -> None:
     Raises:
         RefusesToStart: naming the setting.
     """
-    for holds, sentence in (*_server_rules(config), *_other_rules(config)):
+    auth = config.auth
+    for holds, sentence in (*_server_rules(config), *_other_rules(config), *jwt_rules(auth.jwt, auth.oauth2)):
         if not holds:
             raise RefusesToStart(sentence)
     for name, url in _urls(config):
@@ -194,6 +209,11 @@ def _other_rules(config: Config) -> list[Rule]:
     auth, url = config.auth, config.store.url
     return [
         (config.verification.concurrency > 0, "verification.concurrency must be positive."),
+        (
+            0 < config.leases.default_ttl_seconds <= config.leases.max_ttl_seconds <= _LONGEST_LEASE,
+            f"leases.default_ttl_seconds and leases.max_ttl_seconds must be from 1 to {_LONGEST_LEASE}, the first of "
+            "them not the longer.",
+        ),
         (min(vars(config.limits).values()) >= 0, "limits must not be negative; 0 turns one off."),
         (config.log.format in ("json", "text"), 'log.format must be "json" or "text".'),
         (config.log.level in _LEVELS, f"log.level must be one of {', '.join(_LEVELS)}."),
@@ -235,6 +255,9 @@ def _check_files(config: Config) -> None:
             raise RefusesToStart(f"server.tls_cert and server.tls_key can't be used: {reason}.") from None
     if config.auth.bootstrap_key_file and not Path(config.auth.bootstrap_key_file).is_file():
         raise RefusesToStart(f"auth.bootstrap_key_file: there is no file {config.auth.bootstrap_key_file}.")
+    for holds, sentence in jwt_file_rules(config.auth.jwt):
+        if not holds:
+            raise RefusesToStart(sentence)
 
 
 def _urls(config: Config) -> list[tuple[str, str]]:
@@ -249,8 +272,10 @@ def _urls(config: Config) -> list[tuple[str, str]]:
                 named.append((where, value))
             elif isinstance(value, Mapping):
                 named += [(f"{where}.{key}", url) for key, url in value.items()]
-    oauth2 = config.auth.oauth2
-    return named + [(f"auth.oauth2.{name}", url) for name in ("issuer", "jwks_url") if (url := getattr(oauth2, name))]
+    issuers: list[tuple[str, OAuth2Settings | JwtSettings]] = [("auth.oauth2", config.auth.oauth2)]
+    issuers += [(f"auth.jwt[{index}]", one) for index, one in enumerate(config.auth.jwt)]
+    pairs = [(f"{where}.{name}", getattr(one, name)) for where, one in issuers for name in ("issuer", "jwks_url")]
+    return named + [(name, url) for name, url in pairs if url]
 
 
 def is_network(text: str) -> bool:

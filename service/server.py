@@ -14,7 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from service.app_keys import EXPECTS_CONTINUE, HEALTH, VERIFICATION
+from service.app_keys import EXPECTS_CONTINUE, HEALTH, LANES
 from service.config import Config
 from service.core.errors import RefusesToStart
 from service.observe.origin import new_request_id
@@ -195,7 +195,7 @@ async def _drain(app: web.Application, site: web.TCPSite, seconds: float) -> Non
     await health.wait_until_idle(until - time.monotonic())
     if health.under_way:
         # Better a 503 than no answer: what waits for a provider is told so, and gets a moment to say it.
-        app[VERIFICATION].stop()
+        app[LANES].stop()
         await health.wait_until_idle(_LAST_WORDS_SECONDS)
     if health.under_way:
         log.warning("stopped with requests under way", requests=health.under_way)

@@ -48,7 +48,8 @@ def _from_text(wanted: Any, text: str, name: str) -> Any:
     """A value of the environment, as TOML would have it; a list may also be separated by commas."""
     if wanted is str:
         return text
-    if get_origin(wanted) is tuple and not text.lstrip().startswith("["):
+    listed = get_origin(wanted) is tuple and not is_dataclass(get_args(wanted)[0])
+    if listed and not text.lstrip().startswith("["):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return parts if get_args(wanted)[0] is str else [_from_text(int, part, name) for part in parts]
     try:
@@ -58,7 +59,7 @@ def _from_text(wanted: Any, text: str, name: str) -> Any:
 
 
 def build(kind: Any, table: Mapping[str, Any], path: str = "") -> Any:
-    """An instance of a dataclass whose every field has a default.
+    """An instance of a dataclass whose every field has a default; a tuple of dataclasses is an array of tables.
 
     Raises:
         RefusesToStart: naming a setting that is unknown or of the wrong type.
@@ -79,6 +80,8 @@ def _convert(wanted: Any, value: Any, where: str) -> Any:
             return build(wanted, value, where)
     elif get_origin(wanted) is tuple:
         item = get_args(wanted)[0]
+        if isinstance(value, list) and is_dataclass(item):
+            return tuple(_convert(item, one, f"{where}[{index}]") for index, one in enumerate(value))
         if isinstance(value, list) and all(type(one) is item for one in value):
             return tuple(value)
     elif get_origin(wanted) is not None:
@@ -95,7 +98,8 @@ def _describe(wanted: Any) -> str:
     if is_dataclass(wanted):
         return "a section"
     if get_origin(wanted) is tuple:
-        return "a list of numbers" if get_args(wanted)[0] is int else "a list of texts"
+        item = get_args(wanted)[0]
+        return "a list of tables" if is_dataclass(item) else f"a list of {'numbers' if item is int else 'texts'}"
     if get_origin(wanted) is not None:
         return "a table of texts"
     return {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[wanted]

@@ -3,11 +3,18 @@
 import re
 import tomllib
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from service.auth.settings import Binding, JwtSettings
 from service.config import Config, load_config
 from service.core.errors import RefusesToStart
 
@@ -15,11 +22,14 @@ EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 
 
 def leaves(section: Any, path: str = "") -> dict[str, Any]:
-    """Every setting with its default."""
+    """Every setting with its default, but for `auth.jwt`: a list of tables is empty unless one is written."""
     found: dict[str, Any] = {}
     for one in fields(section):
         value = getattr(section, one.name)
         name = f"{path}.{one.name}" if path else one.name
+        if name == "auth.jwt":
+            assert value == ()
+            continue
         found |= leaves(value, name) if is_dataclass(value) else {name: value}
     return found
 
@@ -43,6 +53,24 @@ def test_the_example_has_every_setting_with_its_default_and_a_comment() -> None:
     assert set(told) == set(leaves(Config()))
     for line in EXAMPLE.read_text().splitlines():
         assert not re.match(r"\w+ = ", line) or re.search(r"\s# \S", line), line
+
+
+def test_the_commented_tables_of_the_example_have_every_setting_with_a_comment(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    start = lines.index("# [[auth.jwt]]")
+    block = [line.removeprefix("# ") for line in lines[start : lines.index("", start)]]
+    assert load("\n".join(block), tmp_path).auth.jwt == (
+        JwtSettings(
+            issuer="https://kubernetes.default.svc.cluster.local",
+            audience="vouch",
+            bindings=(Binding("system:serviceaccount:etl:*", "ws_default", "consumer"),),
+        ),
+    )
+    table = tomllib.loads("\n".join(block))["auth"]["jwt"][0]
+    assert set(table) == {one.name for one in fields(JwtSettings)}
+    assert set(table["bindings"][0]) == {one.name for one in fields(Binding)}
+    for line in block[1:]:
+        assert re.search(r"\s# \S", line), line
 
 
 def load(text: str, tmp_path: Path, environ: dict[str, str] | None = None) -> Config:
@@ -79,6 +107,106 @@ def load(text: str, tmp_path: Path, environ: dict[str, str] | None = None) -> Co
 def test_a_wrong_setting_is_named(text: str, named: str, tmp_path: Path) -> None:
     with pytest.raises(RefusesToStart, match=re.escape(named)):
         load(text, tmp_path)
+
+
+GOOD = "issuer = 'https://one.example'\naudience = 'vouch'\n"
+BOUND = "bindings = [{ subject = 'a', workspace = 'ws_a', role = 'viewer' }]\n"
+
+
+def table(*, first: str = GOOD, more: str = "", bindings: str = BOUND) -> str:
+    return f"[[auth.jwt]]\n{first}{more}{bindings}"
+
+
+def bound(**changes: str) -> str:
+    """Two bindings, the second of them with these settings as TOML."""
+    second = {"subject": "'b'", "workspace": "'ws_b'", "role": "'viewer'"} | changes
+    text = ", ".join(f"{name} = {value}" for name, value in second.items())
+    return f"bindings = [{{ subject = 'a', workspace = 'ws_a', role = 'viewer' }}, {{ {text} }}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[auth.jwt]\nissuer = 'https://one.example'", "auth.jwt must be a list of tables"),
+        ("[auth]\njwt = 'x'", "auth.jwt must be a list of tables"),
+        ("[auth]\njwt = ['x']", "auth.jwt[0] must be"),
+        (table(first="audience = 'vouch'\n"), "auth.jwt[0].issuer"),
+        (table(first="issuer = 'https://one.example'\n"), "auth.jwt[0].audience"),
+        (table(first="issuer = 'one'\naudience = 'vouch'\n"), "auth.jwt[0].issuer must be an absolute"),
+        (table(first="issuer = 'https://a@one.example'\naudience = 'vouch'\n"), "auth.jwt[0].issuer"),
+        (table(more="jwks_url = 'file:///x'\n"), "auth.jwt[0].jwks_url"),
+        (table(more="jwks_url = 7\n"), "auth.jwt[0].jwks_url must be a text"),
+        (table(more="jwks_uri = ''\n"), "auth.jwt[0].jwks_uri is not a setting"),
+        (table(more="jwks_ca_file = '/nowhere/ca.crt'\n"), "auth.jwt[0].jwks_ca_file: /nowhere/ca.crt"),
+        (table(more='jwks_ca_file = "/nowhere\\u0000"\n'), "auth.jwt[0].jwks_ca_file"),
+        (table(more=f"jwks_ca_file = '{__file__}'\n"), "auth.jwt[0].jwks_ca_file"),
+        (table(more="jwks_token_file = '/nowhere/token'\n"), "auth.jwt[0].jwks_token_file: there is no file"),
+        (table(bindings=""), "auth.jwt[0].bindings"),
+        (table(bindings="bindings = []\n"), "auth.jwt[0].bindings"),
+        (table(bindings="bindings = [{}]\n"), "auth.jwt[0].bindings[0].subject"),
+        (table(bindings="bindings = {}\n"), "auth.jwt[0].bindings must be a list of tables"),
+        (table(bindings=bound(subject="''")), "auth.jwt[0].bindings[1].subject"),
+        (table(bindings=bound(subject="'*'")), "auth.jwt[0].bindings[1].subject"),
+        (table(bindings=bound(subject="'***'")), "auth.jwt[0].bindings[1].subject"),
+        (table(bindings=bound(subject='"a\\nb"')), "auth.jwt[0].bindings[1].subject"),
+        (table(bindings=bound(subject="['b']")), "auth.jwt[0].bindings[1].subject must be a text"),
+        (table(bindings=bound(workspace="''")), "auth.jwt[0].bindings[1].workspace"),
+        (table(bindings=bound(workspace="'default'")), "auth.jwt[0].bindings[1].workspace"),
+        (table(bindings=bound(role="'root'")), "auth.jwt[0].bindings[1].role must be one of consumer, viewer"),
+        (table(bindings=bound(role="''")), "auth.jwt[0].bindings[1].role"),
+        (table(bindings=bound(roles="'viewer'")), "auth.jwt[0].bindings[1].roles is not a setting"),
+        (table(bindings=bound(teamspaces="['']")), "auth.jwt[0].bindings[1].teamspaces"),
+        (table(bindings=bound(teamspaces="[1]")), "auth.jwt[0].bindings[1].teamspaces must be a list of texts"),
+        (table() + table(), "auth.jwt[1] has the issuer and the audience of another"),
+        (table() + "[auth.oauth2]\n" + GOOD, "auth.jwt[0] has the issuer and the audience of another"),
+        (table() + table(first=GOOD.replace("one", "two"), bindings=bound(role="'x'")), "auth.jwt[1].bindings[1].role"),
+    ],
+)
+def test_a_wrong_setting_of_a_token_issuer_is_named_with_its_index(text: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(RefusesToStart, match=re.escape(named)):
+        load(text, tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["jwks_ca_file", "jwks_token_file"])
+def test_what_only_tls_gives_sense_is_refused_over_plain_http(setting: str, tmp_path: Path) -> None:
+    """A bearer token would go out in the clear."""
+    file = tmp_path / "file"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    more = f"{setting} = '{file}'\n"
+    plain = "jwks_url = 'http://one.example/jwks'\n"
+    with pytest.raises(RefusesToStart, match=re.escape(f"auth.jwt[0].{setting} needs an https jwks_url")):
+        load(table(more=more + plain), tmp_path)
+    with pytest.raises(RefusesToStart, match=re.escape(f"auth.jwt[0].{setting} needs an https issuer")):
+        load(table(first=GOOD.replace("https", "http"), more=more), tmp_path)
+    assert getattr(load(table(more=more), tmp_path).auth.jwt[0], setting) == str(file)
+
+
+def test_a_list_of_revoked_certificates_is_no_list_of_trusted_ones(tmp_path: Path) -> None:
+    file, now = tmp_path / "ca.crl", datetime.now(UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")])
+    revoked = x509.CertificateRevocationListBuilder(name, now, now + timedelta(days=1)).sign(key, hashes.SHA256())
+    file.write_bytes(revoked.public_bytes(Encoding.PEM))
+    with pytest.raises(RefusesToStart, match=re.escape("auth.jwt[0].jwks_ca_file")):
+        load(table(more=f"jwks_ca_file = '{file}'\n"), tmp_path)
+
+
+def test_one_issuer_may_have_tables_for_several_audiences(tmp_path: Path) -> None:
+    config = load(table() + table(first=GOOD.replace("'vouch'", "'other'")), tmp_path)
+    assert [one.audience for one in config.auth.jwt] == ["vouch", "other"]
+
+
+def test_the_environment_may_hold_the_whole_list_of_issuers(tmp_path: Path) -> None:
+    issuer = "[{issuer = 'https://two.example', audience = 'v', bindings = ["
+    value = issuer + "{subject = 'a*', workspace = 'ws_a', role = 'consumer', teamspaces = ['t']}]}]"
+    config = load(table(), tmp_path, {"VOUCH_AUTH__JWT": value})
+    binding = Binding("a*", "ws_a", "consumer", ("t",))
+    assert config.auth.jwt == (JwtSettings("https://two.example", "v", bindings=(binding,)),)
+    for wrong in ("https://two.example", "[{", "7", "a,b"):
+        with pytest.raises(RefusesToStart, match=r"VOUCH_AUTH__JWT must be a list of tables|auth\.jwt must be"):
+            load(table(), tmp_path, {"VOUCH_AUTH__JWT": wrong})
+    with pytest.raises(RefusesToStart, match="VOUCH_AUTH__JWT__ISSUER is not a setting"):
+        load(table(), tmp_path, {"VOUCH_AUTH__JWT__ISSUER": "https://two.example"})
 
 
 def test_broken_toml_and_a_missing_file_are_told(tmp_path: Path) -> None:

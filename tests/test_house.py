@@ -22,7 +22,8 @@ CONNECTING = frozenset(
 )
 
 VERDICTS = ("verifiers.verdict",)
-KINDS = ("verifiers.registry", "verifiers.base", "verifiers.fields", *VERDICTS)
+LEASES = ("verifiers.lease_terms", "verifiers.leasing")
+KINDS = ("verifiers.registry", "verifiers.base", "verifiers.fields", "verifiers.lease_terms", *VERDICTS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ ROOMS: dict[str, Room] = {
     "verifiers": Room(ours=(), never=DATABASES | {"structlog", "click"}),
     "service.core": Room(
         # verifiers.verdict: what a verification says, which the core hands on and keeps.
-        ours=("verifiers.base", "verifiers.registry", "verifiers.files", *VERDICTS),
+        ours=("verifiers.base", "verifiers.registry", "verifiers.files", *VERDICTS, *LEASES),
         never=WEB | SDKS | DATABASES | CLIENTS | {"marshmallow", "click"},
     ),
     "service.storage": Room(
@@ -64,6 +65,7 @@ ROOMS: dict[str, Room] = {
                 "service.api.body",
                 "service.api.openapi",
                 "service.api.preconditions",
+                "service.api.validation",
                 *KINDS,
             ),
             never=SDKS | DATABASES | CLIENTS,

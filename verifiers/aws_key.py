@@ -4,15 +4,21 @@ GetCallerIdentity needs no permission and works under an explicit deny:
 https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html. ListBuckets addresses no bucket, so
 path style and virtual-host style are the same request:
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html.
+
+A lease is a session of the key (GetSessionToken), or of a role that the key assumes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
+from verifiers.aws_lease import key_session, open_session, role_session
+from verifiers.aws_role import AwsRoleSchema, endpoint_for, with_denial
 from verifiers.aws_sts import Sts, endpoints
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload, Run, Step, Verifier
 from verifiers.fields import Endpoint, Flag, PayloadSchema, Secret, Text
+from verifiers.lease_terms import LeaseTerms, Material, NotLeasable, TermsRefused
 from verifiers.sigv4 import (
     ACCESS_DENIED,
     CLOCK_CODES,
@@ -28,6 +34,8 @@ from verifiers.sigv4 import (
     text_of,
 )
 from verifiers.verdict import WORKS, Fault, NotVerified, Outcome, Reason, Verdict, failed, unknown
+
+T = TypeVar("T")
 
 _ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:[!-~]{1,1024}"
 _ACCOUNT = r"\d{12}"
@@ -87,6 +95,37 @@ DENIED_TO_ALL = unknown(
     "Check that the endpoint is an S3 service, and that no proxy in front of it refuses vouch.",
 )
 
+SESSION_DENIED = failed(
+    Reason.DENIED,
+    Fault.POLICY,
+    "The key authenticates, but a policy denies it a session (sts:GetSessionToken).",
+    "Remove what denies the key's user sts:GetSessionToken, or name a role_arn that the key may assume.",
+)
+ROLE_DENIED = failed(
+    Reason.DENIED,
+    Fault.POLICY,
+    "The key authenticates, but AWS does not let it assume the role. It does not say which of these is the cause: the "
+    "role does not exist, its trust policy does not name the key's user, the external id differs, or a policy of the "
+    "user or of an organization denies it.",
+    "Check that the role's trust policy names the key's user and this external id, and that the user may call "
+    "sts:AssumeRole on the role.",
+)
+ROLE_DENIED_WITH_SOURCE = replace(
+    ROLE_DENIED,
+    message=f"{ROLE_DENIED.message} Nor may it set a source identity unless the trust policy allows that too.",
+    remedy="Check that both the role's trust policy (with this external id) and a policy of the key's user allow "
+    "sts:AssumeRole and sts:SetSourceIdentity.",
+)
+
+LOOK_ALIKE = (
+    "This key is for an S3 endpoint of its own, and nobody gives sessions there. Use a credential of AWS itself: a "
+    "role, or a key without an endpoint."
+)
+TEMPORARY = (
+    "This key is temporary already (it has a session token), and AWS gives no session of a session. Use a role, or a "
+    "long-lived key."
+)
+
 
 async def probe(payload: Payload, run: Run) -> Verdict:
     """Ask whoever the key is for. One call where the key works."""
@@ -95,21 +134,50 @@ async def probe(payload: Payload, run: Run) -> Verdict:
         if payload["endpoint"]:
             await _list_buckets(payload["endpoint"], keys, run, step)
         else:
-            await _ask_partitions(keys, run, step)
+            await _ask_partitions(
+                endpoints(run.settings.aws).values(), lambda sts: _caller_identity(sts, keys, run, step)
+            )
     return WORKS
 
 
-VERIFIER = Verifier(KIND, probe)
+async def lease(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
+    """A session of the role that the terms name, or of the key itself, which can't be narrowed."""
+    if payload["endpoint"]:
+        raise NotLeasable(LOOK_ALIKE)
+    if payload["session_token"]:
+        raise NotLeasable(TEMPORARY)
+    if terms.role_arn:
+        _require_role(terms)
+        request = role_session(terms.role_arn, terms.external_id, terms)
+        partitions: Iterable[Sts] = (endpoint_for(terms.role_arn, run),)
+        denied = ROLE_DENIED_WITH_SOURCE if terms.source_identity else ROLE_DENIED
+    else:
+        request = key_session(terms)
+        partitions = endpoints(run.settings.aws).values()
+        denied = SESSION_DENIED
+    keys = Keys(payload["access_key_id"], payload["secret_access_key"])
+    rejections = with_denial(REJECTIONS, denied)
+    return await _ask_partitions(partitions, lambda sts: open_session(request, sts, keys, rejections, run))
 
 
-async def _ask_partitions(keys: Keys, run: Run, step: Step) -> None:
-    """Ask the home partition, and the others as long as nobody knows the key: partitions don't know each other's."""
+VERIFIER = Verifier(KIND, probe, lease)
+
+
+def _require_role(terms: LeaseTerms) -> None:
+    """Hold the role that the terms name to the rules of a registered one, but that it may do without external id."""
+    given = {name: value for name in ("role_arn", "external_id") if (value := getattr(terms, name))}
+    faults = AwsRoleSchema(only=("role_arn", "external_id"), partial=("external_id",)).validate(given)
+    if faults:
+        raise TermsRefused({name: " ".join(messages) for name, messages in faults.items()})
+
+
+async def _ask_partitions(partitions: Iterable[Sts], ask: Callable[[Sts], Awaitable[T]]) -> T:
+    """Ask one partition after the other as long as nobody knows the key: they don't know each other's."""
     asked: list[str] = []
     unasked: dict[str, Verdict] = {}
-    for sts in endpoints(run.settings.aws).values():
+    for sts in partitions:
         try:
-            await _caller_identity(sts, keys, run, step)
-            return
+            return await ask(sts)
         except NotVerified as stopped:
             if stopped.verdict.reason is Reason.UNKNOWN_KEY:
                 asked.append(sts.partition)

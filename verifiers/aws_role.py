@@ -1,22 +1,26 @@
 """AWS roles, proved by assuming them as the service with STS AssumeRole; and whether they insist on the external id.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; the confused deputy:
-https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html. The answer holds temporary credentials: they
-are never read, kept, logged or shown. The role's `endpoint` is for the jobs that use it: no probe contacts it.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html. The answer holds temporary credentials: a probe
+never reads, keeps, logs or shows them; a lease is made of them. The role's `endpoint` is for the jobs that use it: no
+probe contacts it, and a lease hands it on.
 """
 
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from marshmallow import ValidationError
 
 from verifiers.aws_identity import ServiceIdentity
+from verifiers.aws_lease import open_session, role_session
 from verifiers.aws_sts import Sts, endpoints
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload, Run, Verifier
 from verifiers.egress import Answer
 from verifiers.fields import Endpoint, Flag, PayloadSchema, Text
+from verifiers.lease_terms import LeaseTerms, Material, TermsRefused
 from verifiers.sigv4 import ACCESS_DENIED, CLOCK_CODES, Call, Keys, error_code, judge, root, send, text_of
 from verifiers.verdict import TIMED_OUT, WORKS, Fault, NotVerified, Reason, Verdict, failed, unknown
 
@@ -92,6 +96,14 @@ REJECTIONS: Mapping[str, Verdict] = MappingProxyType(
 )
 """https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and the errors of AssumeRole itself."""
 
+DENIED_WITH_SOURCE = replace(
+    DENIED,
+    message=f"{DENIED.message} Nor may vouch set a source identity unless the trust policy allows that too.",
+    remedy="Check that the role's trust policy allows vouch's identity both sts:AssumeRole with this external id and "
+    "sts:SetSourceIdentity, then that no policy denies it.",
+)
+"""https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html"""
+
 NOT_ENFORCED = (
     "The role can be assumed without the external id, so another user of vouch could reach it (the confused deputy): "
     "add a condition on sts:ExternalId to its trust policy."
@@ -104,7 +116,7 @@ def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_
     async def probe(payload: Payload, run: Run) -> Verdict:
         role, external_id = payload["role_arn"], payload["external_id"]
         with run.check("authenticates"):
-            sts = _endpoint_for(role, run)
+            sts = endpoint_for(role, run)
             keys = await identity.keys()
             call = _assume(sts, role, ExternalId=external_id)
             answer = await send(run.egress.operator, call, keys, run)
@@ -118,7 +130,20 @@ def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_
             await _ask_without_external_id(_assume(sts, role), keys, run, negative_seconds)
         return WORKS
 
-    return Verifier(KIND, probe)
+    async def lease(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
+        _refuse_other_role(terms)
+        request = role_session(payload["role_arn"], payload["external_id"], terms)
+        sts = endpoint_for(payload["role_arn"], run)
+        rejections = with_denial(REJECTIONS, DENIED_WITH_SOURCE if terms.source_identity else DENIED)
+        try:
+            material = await open_session(request, sts, await identity.keys(), rejections, run)
+        except NotVerified as stopped:
+            if stopped.verdict is OWN_IDENTITY:
+                identity.forget()
+            raise
+        return replace(material, values={**material.values, **_place(payload)})
+
+    return Verifier(KIND, probe, lease)
 
 
 IDENTITY = ServiceIdentity()
@@ -127,8 +152,35 @@ IDENTITY = ServiceIdentity()
 VERIFIER = make_verifier(IDENTITY)
 
 
-def _endpoint_for(role: str, run: Run) -> Sts:
-    """The endpoint of the partition that the ARN names: no other knows the role."""
+def with_denial(rejections: Mapping[str, Verdict], denied: Verdict) -> Mapping[str, Verdict]:
+    """The table with what it means that AWS denies access."""
+    return {**rejections, **dict.fromkeys(ACCESS_DENIED, denied)}
+
+
+def _refuse_other_role(terms: LeaseTerms) -> None:
+    """The credential names its role and external id itself.
+
+    Raises:
+        TermsRefused: the terms name others.
+    """
+    given = {"role_arn": terms.role_arn, "external_id": terms.external_id}
+    faults = {name: f"The credential is a role and has its own: leave {name} out." for name in given if given[name]}
+    if faults:
+        raise TermsRefused(faults)
+
+
+def _place(payload: Payload) -> dict[str, str]:
+    """Where the credential says that its jobs find S3."""
+    given = {"endpoint": payload["endpoint"], "use_path_style": "true" if payload["use_path_style"] else ""}
+    return {name: value for name, value in given.items() if value}
+
+
+def endpoint_for(role: str, run: Run) -> Sts:
+    """The endpoint of the partition that the ARN names: no other knows the role.
+
+    Raises:
+        NotVerified: that partition is not configured.
+    """
     partition = role.split(":")[1]
     sts = endpoints(run.settings.aws).get(partition)
     if sts is None:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from marshmallow import ValidationError
 
-from verifiers import azure_answers
+from verifiers import azure_answers, azure_lease
 from verifiers.azure_blob import API_VERSION, BlobService, require_account
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload, Run, Verifier
 from verifiers.egress import Answer
@@ -117,4 +117,4 @@ def _signature(payload: Payload, headers: Mapping[str, str], path: str, query: M
     return base64.b64encode(digest).decode()
 
 
-VERIFIER = Verifier(KIND, probe)
+VERIFIER = Verifier(KIND, probe, azure_lease.of_key)

@@ -11,12 +11,11 @@ is made.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from types import MappingProxyType
 
-from verifiers import azure_answers
+from verifiers import azure_answers, azure_lease
 from verifiers.azure_blob import BlobService, require_account
-from verifiers.azure_sas_token import Sas, require_sas
+from verifiers.azure_sas_token import Sas, require_in_force, require_sas
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload, Run, Verifier
 from verifiers.egress import Answer
 from verifiers.fields import Endpoint, PayloadSchema, Secret, Text
@@ -89,7 +88,7 @@ async def probe(payload: Payload, run: Run) -> Verdict:
     service = BlobService.of(payload, run)
     _identify(sas, payload, run)
     with run.check("in_force"):
-        _require_in_force(sas, run.now())
+        require_in_force(sas, run.now())
     with run.check("authenticates"):
         path = _signed_path(sas, service)
         answer = await _get(service, run, sas, ACCOUNT_INFORMATION, path)
@@ -114,29 +113,6 @@ def _identify(sas: Sas, payload: Payload, run: Run) -> None:
     if sas.expires_at is not None:
         run.identity["expires_at"] = rfc3339(sas.expires_at)
         run.expires_at = sas.expires_at
-
-
-def _require_in_force(sas: Sas, now: datetime) -> None:
-    if sas.expires_at is not None and sas.expires_at <= now:
-        raise NotVerified(
-            failed(
-                Reason.EXPIRED,
-                Fault.CREDENTIAL,
-                f"This SAS expired at {rfc3339(sas.expires_at)}.",
-                "Make a new SAS with a later expiry.",
-            )
-        )
-    if sas.starts_at is not None and sas.starts_at > now:
-        start, ahead = rfc3339(sas.starts_at), round((sas.starts_at - now).total_seconds())
-        raise NotVerified(
-            failed(
-                Reason.NOT_YET_VALID,
-                Fault.CREDENTIAL,
-                f"This SAS is not valid before {start}, {ahead} seconds from now by the clock of vouch.",
-                "Wait until then, or make a SAS without a start time; one that starts at this very moment fails "
-                "wherever a clock is a little behind.",
-            )
-        )
 
 
 def _signed_path(sas: Sas, service: BlobService) -> str:
@@ -179,4 +155,4 @@ async def _get(service: BlobService, run: Run, sas: Sas, query: str, path: str) 
     return await service.get(run, f"{query}&{sas.query}", {}, path)
 
 
-VERIFIER = Verifier(KIND, probe)
+VERIFIER = Verifier(KIND, probe, azure_lease.of_sas)

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl
 
 from marshmallow import ValidationError
 
+from verifiers.verdict import Fault, NotVerified, Reason, failed, rfc3339
+
 _URL_SAFE = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[a-z-]{2,20}")
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -105,6 +107,34 @@ class Sas:
 def require_sas(text: str) -> None:
     """Refuse what is not a SAS."""
     Sas.parse(text)
+
+
+def require_in_force(sas: Sas, now: datetime) -> None:
+    """Go no further with a SAS that is out of its time.
+
+    Raises:
+        NotVerified: it has expired by `now`, or does not hold yet.
+    """
+    if sas.expires_at is not None and sas.expires_at <= now:
+        raise NotVerified(
+            failed(
+                Reason.EXPIRED,
+                Fault.CREDENTIAL,
+                f"This SAS expired at {rfc3339(sas.expires_at)}.",
+                "Make a new SAS with a later expiry.",
+            )
+        )
+    if sas.starts_at is not None and sas.starts_at > now:
+        start, ahead = rfc3339(sas.starts_at), round((sas.starts_at - now).total_seconds())
+        raise NotVerified(
+            failed(
+                Reason.NOT_YET_VALID,
+                Fault.CREDENTIAL,
+                f"This SAS is not valid before {start}, {ahead} seconds from now by the clock of vouch.",
+                "Wait until then, or make a SAS without a start time; one that starts at this very moment fails "
+                "wherever a clock is a little behind.",
+            )
+        )
 
 
 def _parameters(query: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -160,7 +161,13 @@ class GuardedSession:
             await self._names.close()
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> Answer:
         """Send one request and read its answer: no redirect followed, no proxy, no retry of an answer.
 
@@ -169,6 +176,7 @@ class GuardedSession:
             url: path and query go out exactly as they are, for they may be signed.
             headers: beside User-Agent and Accept-Encoding.
             data: the body.
+            tls: whom to trust instead of those whom the egress does; no connection is shared between the two.
 
         Raises:
             NotVerified: there is no answer, and the verdict says why.
@@ -182,7 +190,10 @@ class GuardedSession:
             this = Trip(where)
             token = trip.set(this)
             try:
-                return await self._send(self._session, method, target, headers, data)
+                sending = self._session.request(
+                    method, target, headers=headers, data=data, allow_redirects=False, ssl=tls or True
+                )
+                return await _read(sending)
             except _Dropped:
                 # A kept connection may close under a request: once more. A fresh one that does has answered.
                 if this.connected:
@@ -202,25 +213,19 @@ class GuardedSession:
             raise NotVerified(BLOCKED)
         return where
 
-    async def _send(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        target: URL,
-        headers: Mapping[str, str] | None,
-        data: bytes | None,
-    ) -> Answer:
-        async with session.request(method, target, headers=headers, data=data, allow_redirects=False) as response:
-            if sum(len(name) + len(value) for name, value in response.raw_headers) > _LONGEST_HEAD:
-                response.close()
-                raise NotVerified(NOT_HTTP)
-            body = bytearray()
-            while len(body) <= LONGEST_BODY and (piece := await response.content.read(LONGEST_BODY + 1 - len(body))):
-                body += piece
-            complete = len(body) <= LONGEST_BODY
-            if not complete:
-                response.close()
-            return Answer(response.status, response.headers, bytes(body[:LONGEST_BODY]), complete)
+
+async def _read(sending: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Answer:
+    async with sending as response:
+        if sum(len(name) + len(value) for name, value in response.raw_headers) > _LONGEST_HEAD:
+            response.close()
+            raise NotVerified(NOT_HTTP)
+        body = bytearray()
+        while len(body) <= LONGEST_BODY and (piece := await response.content.read(LONGEST_BODY + 1 - len(body))):
+            body += piece
+        complete = len(body) <= LONGEST_BODY
+        if not complete:
+            response.close()
+        return Answer(response.status, response.headers, bytes(body[:LONGEST_BODY]), complete)
 
 
 def _explain(error: Exception, this: Trip) -> NotVerified:

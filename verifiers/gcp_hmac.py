@@ -100,4 +100,8 @@ async def probe(payload: Payload, run: Run) -> Verdict:
     return WORKS
 
 
-VERIFIER = Verifier(KIND, probe)
+VERIFIER = Verifier(
+    KIND,
+    probe,
+    instead="Register a key file of a service account instead: Cloud Storage makes nothing short-lived of an HMAC key.",
+)

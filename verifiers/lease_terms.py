@@ -64,7 +64,7 @@ class LeaseTerms:
         scope: what to narrow it to; None for all that the credential may do.
         session: what the provider's audit trail is to call it: 2 to 64 characters of A-Z, a-z, 0-9, `-`.
         source_identity: who asked, in the form of AWS's `SourceIdentity`: 2 to 64 characters of A-Z, a-z, 0-9 and
-            `=,.@-`; empty if it is not to be set.
+            `_=,.@-`; empty if it is not to be set.
         role_arn: a role that an AWS key is to assume.
         external_id: what that role's trust policy asks for.
     """
@@ -83,7 +83,8 @@ class MaterialForm(StrEnum):
     AWS_SESSION = "aws_session"
     """`access_key_id`, `secret_access_key`, `session_token`; `endpoint` if the credential names one."""
     AZURE_SAS = "azure_sas"
-    """`account_name`, `sas_token` (without a question mark), `blob_endpoint` (with a scheme, no trailing slash)."""
+    """`account_name`, `sas_token` (without a question mark), `blob_endpoint` (the account's: with a scheme, no trailing
+    slash); `container` if it is for one that vouch knows, and `blob` if it is for one blob or directory in that."""
     GOOGLE_ACCESS_TOKEN = "google_access_token"  # noqa: S105 - a word, not a password
     """`access_token`, for `Authorization: Bearer`."""
 

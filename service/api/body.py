@@ -1,8 +1,9 @@
-"""Read a JSON body: bounded, strict, and never a 500 whatever it holds."""
+"""Read a JSON body or a form: bounded, strict, and never a 500 whatever it holds."""
 
 import asyncio
 import json
 from typing import Any, NoReturn
+from urllib.parse import parse_qsl
 
 from aiohttp import ClientPayloadError, hdrs, web
 
@@ -14,6 +15,7 @@ from service.core.errors import Malformed
 _DEEPEST = 32
 # The largest has about 15 values; a list or an object of a hundred thousand is there to keep us busy.
 _MOST_VALUES = 10_000
+_MOST_FIELDS = 100
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -29,23 +31,51 @@ async def read_json(request: web.Request) -> Any:
         WrongMediaType: not JSON, or compressed.
         Malformed: not JSON after all.
     """
+    _require_plain(request, "application/json", "Send JSON, with Content-Type: application/json.")
+    return parse_json(await _read(request))
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form, as OAuth clients send them (RFC 6749 appendix B).
+
+    Raises:
+        TooLarge, TooSlow, WrongMediaType: as for JSON.
+        Malformed: it is no form in UTF-8, or has a field twice (RFC 6749 section 3.2).
+    """
+    kind = "application/x-www-form-urlencoded"
+    _require_plain(request, kind, f"Send a form, with Content-Type: {kind}.")
+    raw = await _read(request)
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise Malformed("The body is not a form in UTF-8.") from None
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("The form has a field twice.")
+    return found
+
+
+def _require_plain(request: web.Request, kind: str, sentence: str) -> None:
+    """Refuse a body that is too long, compressed, or of another media type, before it is read."""
     require_length(request)
-    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
-        raise WrongMediaType("Send JSON, with Content-Type: application/json.")
+    if request.content_type != kind or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise WrongMediaType(sentence)
     if any(encoding.strip().lower() != "identity" for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         raise WrongMediaType("Send the body uncompressed.")
+
+
+async def _read(request: web.Request) -> bytes:
     await continue_request(request)
     patience = request.app[CONFIG].server.body_seconds
     try:
         async with asyncio.timeout(patience):
-            raw = await request.read()
+            return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(request) from None
     except TimeoutError:
         raise TooSlow(f"The body did not arrive within {patience:g} s.") from None
     except (web.RequestPayloadError, ClientPayloadError, ConnectionError):
         raise Malformed("The body broke off, or was not what its headers said.") from None
-    return parse_json(raw)
 
 
 async def continue_request(request: web.Request) -> None:

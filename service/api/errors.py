@@ -9,7 +9,7 @@ from aiohttp import web
 
 from service.auth.authenticator import CHALLENGE_HEADER, CHALLENGES
 from service.core import errors as domain
-from verifiers.verdict import Outcome, Reason, Report
+from verifiers.verdict import Reason, Report
 
 _STATUSES: Mapping[type[domain.VouchError], HTTPStatus] = {
     domain.Malformed: HTTPStatus.BAD_REQUEST,
@@ -21,6 +21,8 @@ _STATUSES: Mapping[type[domain.VouchError], HTTPStatus] = {
     domain.NoSuchCredential: HTTPStatus.NOT_FOUND,
     domain.NameTaken: HTTPStatus.CONFLICT,
     domain.Stale: HTTPStatus.PRECONDITION_FAILED,
+    domain.LastVerdictFailed: HTTPStatus.CONFLICT,
+    domain.NotLeasable: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.VerificationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.EndpointBlocked: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
@@ -94,17 +96,6 @@ class Failure:
         if self.report:
             body["verification"] = self.report.to_dict()
         return body
-
-
-def verification_error(report: Report) -> domain.VouchError | None:
-    """The error that a report amounts to where a dialect answers with a status; None when verified."""
-    if report.verdict.outcome is Outcome.VERIFIED:
-        return None
-    if report.verdict.outcome is Outcome.FAILED:
-        return domain.VerificationFailed(report)
-    if report.verdict.reason is Reason.BLOCKED_ENDPOINT:
-        return domain.EndpointBlocked(report)
-    return domain.VerificationUnknown(report)
 
 
 def describe(error: Exception) -> Failure:

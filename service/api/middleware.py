@@ -13,8 +13,8 @@ from aiohttp.typedefs import Middleware
 
 from service.api.errors import Failure, describe
 from service.app_keys import ADDRESS, AUTHENTICATOR, CALLER, EXPECTS_CONTINUE, HEALTH, REQUEST_ID
-from service.auth.authenticator import NO_CREDENTIALS
-from service.core.errors import NotAuthenticated, Overloaded
+from service.auth.authenticator import API_KEY_HEADER, AUTHORIZATION, NO_CREDENTIALS
+from service.core.errors import NotAuthenticated, Overloaded, TwoSchemes
 from service.core.model import Caller
 from service.observe.logs import RequestLog, frames
 from service.observe.origin import Networks, client_address, request_id
@@ -31,12 +31,26 @@ class Dialect(NamedTuple):
     error: Callable[[Failure, str, str], web.Response]
 
 
-def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Networks) -> Middleware:
+class Doors(NamedTuple):
+    """Route patterns with another way in than the rest: all others need authentication (requirement 20).
+
+    Attributes:
+        public: need none.
+        own: authenticate in their handlers, by something else than headers.
+        bare: take a bearer without a scheme too: AWS SDKs send the content of a token file as it is.
+    """
+
+    public: frozenset[str]
+    own: frozenset[str]
+    bare: frozenset[str]
+
+
+def pipeline(dialects: tuple[Dialect, ...], doors: Doors, trusted: Networks) -> Middleware:
     """Make the middleware.
 
     Args:
-        dialects: by prefix; the last one serves every other path.
-        public: the route patterns that need no authentication. All others do (requirement 20).
+        dialects: by prefix, longer ones first; the last one serves every other path.
+        doors: who is let in where.
         trusted: proxies whose `X-Forwarded-For` is believed.
     """
 
@@ -50,7 +64,7 @@ def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Net
         response: web.StreamResponse
         health.begin_request()
         try:
-            response = await _respond(request, handler, public)
+            response = await _respond(request, handler, doors)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is a dialect's error
             failure = describe(error)
             if failure.code == _INTERNAL:
@@ -75,14 +89,20 @@ def pipeline(dialects: tuple[Dialect, ...], public: frozenset[str], trusted: Net
 _INTERNAL = 1900
 
 
-async def _respond(request: web.Request, handler: Handler, public: frozenset[str]) -> web.StreamResponse:
+async def _respond(request: web.Request, handler: Handler, doors: Doors) -> web.StreamResponse:
     resource = request.match_info.route.resource
     # No resource is no such path or method: the router's own handler says so.
-    if resource is not None and resource.canonical not in public:
-        if request.app[HEALTH].closed:
-            raise Overloaded("The service is shutting down.")
+    if resource is None or resource.canonical in doors.public:
+        return await handler(request)
+    if request.app[HEALTH].closed:
+        raise Overloaded("The service is shutting down.")
+    if resource.canonical in doors.own:
+        if API_KEY_HEADER in request.headers or AUTHORIZATION in request.headers:
+            raise TwoSchemes("This path takes its authentication in the body: send none in a header.")
+    else:
         address = request[ADDRESS]
-        principal = await request.app[AUTHENTICATOR].authenticate(request.headers, address)
+        bare = resource.canonical in doors.bare
+        principal = await request.app[AUTHENTICATOR].authenticate(request.headers, address, bare=bare)
         if principal is None:
             raise NotAuthenticated(NO_CREDENTIALS)
         request[CALLER] = Caller(principal, request[REQUEST_ID], address)

@@ -13,6 +13,8 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
 from service import __version__
+from service.api.validation import Choice, Name, Whole
+from service.core.names import LONGEST_NAME
 from verifiers.fields import Endpoint, Secret, Text
 from verifiers.verdict import CheckOutcome, Fault, Outcome, Reason
 
@@ -111,7 +113,7 @@ def build(*parts: Part) -> dict[str, Any]:
         },
         security=[{"ApiKeyAuth": []}, {"BasicAuth": []}, {"OAuth2": []}],
     )
-    plugin.converter.add_attribute_function(_describe_text)
+    plugin.converter.add_attribute_function(_describe_field)
     for name, scheme in _SECURITY.items():
         spec.components.security_scheme(name, scheme)
     spec.components.schema("Error", schema=ErrorSchema)
@@ -150,8 +152,18 @@ def _name(schema: Any) -> str:
     return kind.__name__.removesuffix("Schema")
 
 
-def _describe_text(_self: object, field: fields.Field[Any], **_kwargs: Any) -> dict[str, Any]:
-    """What our own text fields refuse, as JSON Schema says it."""
+def _describe_field(_self: object, field: fields.Field[Any], **_kwargs: Any) -> dict[str, Any]:
+    """What our own fields refuse, as JSON Schema says it."""
+    if isinstance(field, Choice):
+        return {"enum": list(field.words)}
+    if isinstance(field, Whole):
+        return {"minimum": field.least, "maximum": field.greatest}
+    if isinstance(field, Name):
+        return {
+            "minLength": 1,
+            "maxLength": LONGEST_NAME,
+            "pattern": r"^(?!ws_)(?!\.{1,2}$)[^/\\\u0000-\u001f\u007f-\u009f]+$",
+        }
     if not isinstance(field, Text):
         return {}
     told: dict[str, Any] = {"maxLength": field.longest}

@@ -79,12 +79,15 @@ class Authenticator:
         if self._tokens is not None:
             await self._tokens.close()
 
-    async def authenticate(self, headers: Headers, address: str) -> Principal | None:
+    async def authenticate(self, headers: Headers, address: str, *, bare: bool = False) -> Principal | None:
         """Who sent these headers; None if they name nobody and nobody is anonymous.
 
         Args:
             headers: of the request.
             address: where it came from, for the limit of wrong attempts.
+            bare: whether an `Authorization` without a scheme is taken for a bearer. AWS' SDKs send what is in
+                AWS_CONTAINER_AUTHORIZATION_TOKEN(_FILE) as the whole header
+                (https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
 
         Raises:
             TwoSchemes: both headers, or one of them twice.
@@ -101,8 +104,24 @@ class Authenticator:
         if keys:
             return await self._by_api_key(_strip_bearer(keys[0]), address, _NOT_A_KEY)
         if others:
+            if bare and (alone := others[0].strip(" ")) and " " not in alone:
+                return await self.authenticate_token(alone, address)
             return await self._by_authorization(others[0], address)
         return self._anonymous if self._anonymous is not None and is_local(headers) else None
+
+    async def authenticate_token(self, text: str, address: str) -> Principal:
+        """Who one bearer speaks for, wherever it was found: an API key or a token, without `Bearer` before it.
+
+        Args:
+            text: the bearer.
+            address: as in `authenticate`.
+
+        Raises:
+            NotAuthenticated, NotAllowed, RateLimited, Overloaded, StoreUnavailable: as `authenticate`.
+        """
+        if text.startswith(key_format.PREFIX) or self._tokens is None:
+            return await self._by_api_key(text, address, _NO_TOKENS)
+        return await self._by_token(self._tokens, text, address)
 
     async def _by_authorization(self, value: str, address: str) -> Principal:
         scheme, _, rest = value.partition(" ")
@@ -112,9 +131,7 @@ class Authenticator:
             raise NotAuthenticated(_SCHEMES)
         if kind == "basic":
             return await self._by_password(rest, address)
-        if rest.startswith(key_format.PREFIX) or self._tokens is None:
-            return await self._by_api_key(rest, address, _NO_TOKENS)
-        return await self._by_token(self._tokens, rest, address)
+        return await self.authenticate_token(rest, address)
 
     async def _by_api_key(self, text: str, address: str, not_a_key: str) -> Principal:
         if not text.startswith(key_format.PREFIX):

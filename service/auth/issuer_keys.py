@@ -1,7 +1,6 @@
 """The public keys of a token issuer: kept, and fetched again for a new one, but not at a stranger's pace."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +10,8 @@ from typing import Any
 import jwt
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from service.auth.settings import OAuth2Settings
+from service.auth.key_source import BadAnswerError, KeySource
 from service.core.errors import Overloaded
-from verifiers.egress import GuardedSession
 from verifiers.verdict import NotVerified
 
 log = logging.getLogger("vouch.auth")
@@ -48,10 +46,6 @@ _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 _SMALLEST_RSA = 2048
 
 
-class _BadAnswerError(Exception):
-    """The issuer answered something else than it should; the text says what."""
-
-
 @dataclass(frozen=True)
 class IssuerKey:
     """One public key. `algorithm` is the only one it is meant for, None is any that fits its type."""
@@ -71,20 +65,12 @@ class IssuerKeys:
     """The JSON Web Key Set (RFC 7517) of one issuer.
 
     Args:
-        settings: the issuer, and where its set is.
-        session: the way out to hosts that the operator configured.
+        source: where its set is.
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        settings: OAuth2Settings,
-        session: GuardedSession,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._settings = settings
-        self._session = session
+    def __init__(self, source: KeySource, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
         self._clock = clock
         self._keys: tuple[IssuerKey, ...] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -144,45 +130,18 @@ class IssuerKeys:
             async with asyncio.timeout(FETCH_SECONDS):
                 self._keys = await self._fetch()
             pause = REFRESH_SECONDS
-        except (NotVerified, TimeoutError, _BadAnswerError) as error:
-            log.warning("the keys of the token issuer could not be fetched: %s", str(error) or "no answer in time")
+        except (NotVerified, TimeoutError, BadAnswerError) as error:
+            reason = str(error) or "no answer in time"
+            log.warning("the keys of the token issuer %s could not be fetched: %s", self._source.issuer, reason)
         finally:
             self._next_refresh = self._clock() + pause
             self._task = None
 
     async def _fetch(self) -> tuple[IssuerKey, ...]:
-        url = self._settings.jwks_url or await self._discover()
-        found = (await self._get_json(url)).get("keys")
-        if not isinstance(found, list):
-            raise _BadAnswerError("the key set has no list of keys")
-        keys = tuple(key for one in found if (key := _load(one)) is not None)
+        keys = tuple(key for one in await self._source.fetch() if (key := _load(one)) is not None)
         if not keys:
-            raise _BadAnswerError("the key set has no key that can be used")
+            raise BadAnswerError("the key set has no key that can be used")
         return keys
-
-    async def _discover(self) -> str:
-        """The address of the key set, as OpenID Connect Discovery 1.0 section 4 has it."""
-        issuer = self._settings.issuer
-        document = await self._get_json(issuer.removesuffix("/") + "/.well-known/openid-configuration")
-        if document.get("issuer") != issuer:
-            raise _BadAnswerError("the discovery document is another issuer's")
-        url = document.get("jwks_uri")
-        schemes = ("https://",) if issuer.startswith("https://") else ("https://", "http://")
-        if not isinstance(url, str) or not url.startswith(schemes):
-            raise _BadAnswerError("the discovery document names no key set, or one over plain http")
-        return url
-
-    async def _get_json(self, url: str) -> dict[str, Any]:
-        answer = await self._session.request("GET", url, headers={"Accept": "application/json"})
-        if answer.status != 200 or not answer.complete:
-            raise _BadAnswerError(f"status {answer.status}" if answer.status != 200 else "the answer is too long")
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            raise _BadAnswerError("the answer is not JSON") from None
-        if not isinstance(document, dict):
-            raise _BadAnswerError("the answer is not a JSON object")
-        return document
 
 
 def _load(one: object) -> IssuerKey | None:

@@ -8,7 +8,7 @@ from service.core.errors import Invalid, UnsupportedKind
 from service.core.model import Caller, Credential, Permission
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Records, Unseal, canonical
+from service.core.records import Applied, Named, Records, Unseal, canonical
 from verifiers.base import Payload, Verifier
 from verifiers.registry import Registry
 
@@ -65,7 +65,7 @@ class Credentials:
             NotAllowed: the caller may not read there.
             NoSuchCredential: the scope has none of that name.
         """
-        return await self._records.get(authorize(caller.principal, Permission.READ, teamspace), name)
+        return await self._records.get(Named(authorize(caller.principal, Permission.READ, teamspace), name))
 
     async def list(
         self,
@@ -105,12 +105,12 @@ class Credentials:
         async def apply(current: Credential, unseal: Unseal) -> Applied:
             return await _apply(current, unseal, change)
 
-        return await self._records.change(caller, scope, name, apply, if_match)
+        return await self._records.change(caller, Named(scope, name), apply, if_match)
 
     async def delete(self, caller: Caller, teamspace: str, name: str, if_match: frozenset[str] | None) -> None:
         """Remove a credential; the arguments and errors are those of `update`."""
         scope = authorize(caller.principal, Permission.WRITE, teamspace)
-        await self._records.remove(caller, scope, name, if_match)
+        await self._records.remove(caller, Named(scope, name), if_match)
 
     async def open(self, caller: Caller, teamspace: str, name: str, provider: str) -> tuple[Credential, Payload]:
         """A stored credential with its secret, for a probe.
@@ -122,7 +122,7 @@ class Credentials:
             UnsupportedKind: its kind has no verifier any more.
         """
         scope = authorize(caller.principal, Permission.VERIFY, teamspace)
-        credential, unseal = await self._records.find(scope, name)
+        credential, unseal = await self._records.find(Named(scope, name))
         if credential.provider != provider:
             raise Invalid({"provider": f"The stored credential belongs to {credential.provider}."})
         kind = verifier_of(self._registry, credential.provider, credential.type).kind

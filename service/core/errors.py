@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from verifiers.verdict import Report
+from verifiers.verdict import Outcome, Reason, Report
 
 
 class VouchError(Exception):
@@ -72,6 +72,12 @@ class Stale(VouchError):
     code = 1202
 
 
+class LastVerdictFailed(VouchError):
+    """The last that is known of the credential is that it does not work."""
+
+    code = 1203
+
+
 class VerificationFailed(VouchError):
     """The provider refused the credential, or what was given can't work."""
 
@@ -92,6 +98,12 @@ class EndpointBlocked(VerificationUnknown):
     """Our policy kept the probe from going there."""
 
     code = 1402
+
+
+class NotLeasable(VouchError):
+    """Nothing short-lived can be made of the credential; the text says what to use instead."""
+
+    code = 1403
 
 
 class RateLimited(VouchError):
@@ -135,3 +147,14 @@ class EnvelopeBroken(VouchError):
 
 class RefusesToStart(Exception):
     """Something an operator has to mend before the service may run: one line that says what."""
+
+
+def verification_error(report: Report) -> VouchError | None:
+    """The error that a report amounts to for who can't go on without the credential; None when verified."""
+    if report.verdict.outcome is Outcome.VERIFIED:
+        return None
+    if report.verdict.outcome is Outcome.FAILED:
+        return VerificationFailed(report)
+    if report.verdict.reason is Reason.BLOCKED_ENDPOINT:
+        return EndpointBlocked(report)
+    return VerificationUnknown(report)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import orjson
@@ -20,6 +20,25 @@ from service.core.store import Store
 # Writers in other processes collide with ours rarely; each round lets at least one of all through.
 _ROUNDS = 16
 _CROWDED = "Too many writers want this record at once."
+
+
+class Named(NamedTuple):
+    """A record by its name, where that is unique."""
+
+    scope: Scope
+    name: str
+
+
+class Identified(NamedTuple):
+    """A record by its id, wherever in a workspace it is. `teamspaces` are those of whoever asks; None is all."""
+
+    workspace: str
+    id: str
+    teamspaces: frozenset[str] | None
+
+
+Key = Named | Identified
+"""Which record is meant."""
 
 Secret = Mapping[str, str]
 """The secret fields of a payload, by name."""
@@ -60,7 +79,7 @@ class Records:
         self._envelope = envelope
         self._now = now
         self._turn_seconds = turn_seconds
-        self._turns: WeakValueDictionary[tuple[Scope, str], asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     def new(self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any]) -> Credential:
         """The first revision of a record; nothing is stored yet."""
@@ -94,16 +113,26 @@ class Records:
         record = audit.record(caller, credential.scope, audit.Action.CREATE, credential.id)
         await self._store.create_credential(credential, sealed, record)
 
-    async def get(self, scope: Scope, name: str) -> Credential:
+    async def get(self, key: Key) -> Credential:
         """The metadata of a record; no envelope is opened.
 
         Raises:
-            NoSuchCredential: the scope has none of that name.
+            NoSuchCredential: there is none where the key points.
         """
-        credential = await self._store.get_credential(scope, name)
-        if credential is None:
-            raise NoSuchCredential
-        return credential
+        if isinstance(key, Named):
+            credential = await self.look_up(key.scope, key.name)
+            if credential is None:
+                raise NoSuchCredential
+            return credential
+        return (await self._stored(key))[0]
+
+    async def look_up(self, scope: Scope, name: str) -> Credential | None:
+        """The metadata of a record, if the scope has one of that name."""
+        return await self._store.get_credential(scope, name)
+
+    async def default(self, scope: Scope, provider: str) -> Credential | None:
+        """The metadata of a provider's default, if the scope has one."""
+        return await self._store.get_default(scope, provider)
 
     async def page(
         self, scope: Scope, *, provider: str | None = None, type_: str | None = None, offset: int, limit: int
@@ -111,36 +140,35 @@ class Records:
         """A scope's records by name, and how many match in all."""
         return await self._store.list_credentials(scope, provider=provider, type_=type_, offset=offset, limit=limit)
 
-    async def open(self, scope: Scope, name: str) -> tuple[Credential, dict[str, str]]:
+    async def open(self, key: Key) -> tuple[Credential, dict[str, str]]:
         """A record with its secret fields.
 
         Raises:
-            NoSuchCredential: the scope has none of that name.
+            NoSuchCredential: there is none where the key points.
             EnvelopeBroken: it does not open.
         """
-        credential, unseal = await self.find(scope, name)
+        credential, unseal = await self.find(key)
         return credential, await unseal()
 
-    async def find(self, scope: Scope, name: str) -> tuple[Credential, Unseal]:
+    async def find(self, key: Key) -> tuple[Credential, Unseal]:
         """A record, and a function that opens its secret; the errors are those of `open`."""
-        credential, sealed = await self._stored(scope, name)
+        credential, sealed = await self._stored(key)
         return credential, partial(self._unseal, credential, sealed)
 
-    async def reveal(self, caller: Caller, scope: Scope, name: str) -> tuple[Credential, dict[str, str]]:
+    async def reveal(self, caller: Caller, key: Key) -> tuple[Credential, dict[str, str]]:
         """The same, for a caller's eyes: the audit record is durable before the secret leaves (requirement 29).
 
         Raises:
             StoreUnavailable: the record could not be written; nothing leaves.
         """
-        credential, secret = await self.open(scope, name)
-        await self._store.append_audit(audit.record(caller, scope, audit.Action.REVEAL, credential.id))
+        credential, secret = await self.open(key)
+        await self._store.append_audit(audit.record(caller, credential.scope, audit.Action.REVEAL, credential.id))
         return credential, secret
 
     async def change(
         self,
         caller: Caller,
-        scope: Scope,
-        name: str,
+        key: Key,
         apply: Apply,
         if_match: frozenset[str] | None = None,
     ) -> Credential:
@@ -148,32 +176,31 @@ class Records:
 
         Args:
             caller: who asks.
-            scope: where it lives.
-            name: its present name.
+            key: where it is.
             apply: given the record, and a function that opens its secret, says what becomes of it. Revision, times,
                 and for a new secret the version and the verdict, follow by themselves.
             if_match: tags of which one must be the record's; None for whatever it is.
 
         Raises:
-            NoSuchCredential: the scope has none of that name.
+            NoSuchCredential: there is none where the key points.
             Stale: `if_match` does not hold any more.
             NameTaken: the new name is another's.
         """
         for _ in range(_ROUNDS):
-            async with self._turn(scope, name):
-                changed = await self._change_once(caller, scope, name, apply, if_match)
+            async with self._turn(key):
+                changed = await self._change_once(caller, key, apply, if_match)
             if changed is not None:
                 return changed
         raise StoreUnavailable(_CROWDED)
 
     @asynccontextmanager
-    async def _turn(self, scope: Scope, name: str) -> AsyncIterator[None]:
+    async def _turn(self, key: Key) -> AsyncIterator[None]:
         """One writer of a record at a time in this process: only those of other processes can be faster.
 
         Raises:
             StoreUnavailable: it would be too long a wait; behind a locked store each of those before waits for seconds.
         """
-        turn = self._turns.setdefault((scope, name), asyncio.Lock())
+        turn = self._turns.setdefault(key, asyncio.Lock())
         try:
             async with asyncio.timeout(self._turn_seconds):
                 await turn.acquire()
@@ -185,10 +212,10 @@ class Records:
             turn.release()
 
     async def _change_once(
-        self, caller: Caller, scope: Scope, name: str, apply: Apply, if_match: frozenset[str] | None
+        self, caller: Caller, key: Key, apply: Apply, if_match: frozenset[str] | None
     ) -> Credential | None:
         """The changed record; None if somebody else changed it in between."""
-        current, unseal = await self.find(scope, name)
+        current, unseal = await self.find(key)
         _require_match(current, if_match)
         changed, secret = await apply(current, unseal)
         changed = changed._replace(revision=current.revision + 1, updated_at=timestamp(self._now()))
@@ -196,23 +223,29 @@ class Records:
         if secret is not None:
             changed = changed._replace(version=current.version + 1, status=None, verification=None)
             resealed = await self._seal(changed, secret)
-        record = audit.record(caller, scope, audit.Action.UPDATE, current.id)
+        record = audit.record(caller, current.scope, audit.Action.UPDATE, current.id)
         kept = await self._store.update_credential(changed, resealed, record, expected_revision=current.revision)
         return changed if kept else None
 
-    async def remove(self, caller: Caller, scope: Scope, name: str, if_match: frozenset[str] | None = None) -> None:
+    async def remove(self, caller: Caller, key: Key, if_match: frozenset[str] | None = None) -> None:
         """Remove a record; the arguments and errors are those of `change`."""
         for _ in range(_ROUNDS):
-            async with self._turn(scope, name):
-                current = await self.get(scope, name)
+            async with self._turn(key):
+                current = await self.get(key)
                 _require_match(current, if_match)
-                record = audit.record(caller, scope, audit.Action.DELETE, current.id)
+                record = audit.record(caller, current.scope, audit.Action.DELETE, current.id)
                 if await self._store.delete_credential(current, record):
                     return
         raise StoreUnavailable(_CROWDED)
 
-    async def _stored(self, scope: Scope, name: str) -> tuple[Credential, Sealed]:
-        found = await self._store.get_sealed_credential(scope, name)
+    async def _stored(self, key: Key) -> tuple[Credential, Sealed]:
+        if isinstance(key, Named):
+            found = await self._store.get_sealed_credential(key.scope, key.name)
+        else:
+            found = await self._store.find_credential(key.workspace, key.id)
+            # An id says nothing about where a record is, so nothing is said of that either.
+            if found is not None and key.teamspaces is not None and found[0].teamspace not in key.teamspaces:
+                found = None
         if found is None:
             raise NoSuchCredential
         return found

@@ -7,7 +7,7 @@ from enum import StrEnum
 from service.core.model import Caller, Credential, Family, Permission, Scope
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Records, Unseal
+from service.core.records import Applied, Named, Records, Unseal
 
 _EVERYTHING = 2**31
 _CONTENT = "content"
@@ -77,7 +77,7 @@ class SharedCredentials:
             NoSuchCredential: there is none of that name.
             StoreUnavailable: the audit record could not be written; nothing leaves.
         """
-        record, secret = await self._records.reveal(caller, _scope(caller, Permission.REVEAL), name)
+        record, secret = await self._records.reveal(caller, _key(caller, Permission.REVEAL, name))
         return SharedFile(record.name, FileType(record.type), _unpack(secret))
 
     async def replace(self, caller: Caller, file: SharedFile) -> None:
@@ -91,7 +91,7 @@ class SharedCredentials:
         async def apply(current: Credential, _unseal: Unseal) -> Applied:
             return current._replace(type=file.type.value), _pack(file)
 
-        await self._records.change(caller, _scope(caller, Permission.WRITE), file.name, apply)
+        await self._records.change(caller, _key(caller, Permission.WRITE, file.name), apply)
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Remove a file.
@@ -100,7 +100,7 @@ class SharedCredentials:
             NotAllowed: the caller may not write.
             NoSuchCredential: there is none of that name.
         """
-        await self._records.remove(caller, _scope(caller, Permission.WRITE), name)
+        await self._records.remove(caller, _key(caller, Permission.WRITE, name))
 
     async def open(self, caller: Caller, name: str) -> tuple[Credential, bytes]:
         """A file's record and content, for a probe and not for the caller.
@@ -109,12 +109,16 @@ class SharedCredentials:
             NotAllowed: the caller may not verify.
             NoSuchCredential: there is none of that name.
         """
-        record, secret = await self._records.open(_scope(caller, Permission.VERIFY), name)
+        record, secret = await self._records.open(_key(caller, Permission.VERIFY, name))
         return record, _unpack(secret)
 
 
 def _scope(caller: Caller, permission: Permission) -> Scope:
     return authorize(caller.principal, permission, "", Family.SHARED)
+
+
+def _key(caller: Caller, permission: Permission, name: str) -> Named:
+    return Named(_scope(caller, permission), name)
 
 
 def _pack(file: SharedFile) -> dict[str, str]:

@@ -1,18 +1,15 @@
 """Verify a payload or a stored credential, within quotas and lanes, and keep the verdict on what is stored."""
 
-import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import orjson
 
 from service.core import audit
 from service.core.credentials import Credentials, verifier_of
-from service.core.errors import Overloaded, StoreUnavailable
+from service.core.errors import StoreUnavailable
+from service.core.lanes import CALLERS_LANE, Lanes, Quota
 from service.core.model import Caller, Credential, Family, Permission
 from service.core.permissions import authorize
 from service.core.shared import SharedCredentials
@@ -23,41 +20,6 @@ from verifiers.registry import Registry
 from verifiers.verdict import Outcome, Report
 
 log = logging.getLogger("vouch.verification")
-
-CALLERS_LANE = "callers"
-
-
-class Quota(Protocol):
-    """Counts what a key does in a while."""
-
-    def hit(self, key: str) -> None:
-        """Count one more; raises RateLimited if that is too many."""
-
-
-class Lanes:
-    """Room for so many probes at once, for every provider its own: one that hangs fills only its own lane.
-
-    Full is said at once, nobody queues.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._busy: Counter[str] = Counter()
-
-    @contextmanager
-    def enter(self, lane: str) -> Iterator[None]:
-        """Take a place for the length of a probe.
-
-        Raises:
-            Overloaded: the lane is full.
-        """
-        if self._busy[lane] >= self._capacity:
-            raise Overloaded("Too many verifications of this provider are under way.")
-        self._busy[lane] += 1
-        try:
-            yield
-        finally:
-            self._busy[lane] -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +53,6 @@ class Verification:
         self._deadline = deadline
         self._lanes = lanes
         self._quotas = quotas
-        self._limits: set[asyncio.Timeout] = set()
 
     async def verify_payload(self, caller: Caller, teamspace: str, payload: Payload) -> Report:
         """Ask the provider about a payload; nothing is stored.
@@ -171,18 +132,5 @@ class Verification:
         target = payload.target
         if target:
             self._quotas.per_target.hit(target)
-        with self._lanes.enter(CALLERS_LANE if target else kind.provider):
-            try:
-                async with asyncio.timeout(None) as limit:
-                    self._limits.add(limit)
-                    return await verify(verifier, payload, self._start_run(), self._deadline)
-            except TimeoutError:
-                raise Overloaded("The service is shutting down.") from None
-            finally:
-                self._limits.discard(limit)
-
-    def stop(self) -> None:
-        """End every probe under way, before its deadline: its caller is told that the service is shutting down."""
-        now = asyncio.get_running_loop().time()
-        for limit in self._limits:
-            limit.reschedule(now)
+        async with self._lanes.enter(CALLERS_LANE if target else kind.provider):
+            return await verify(verifier, payload, self._start_run(), self._deadline)

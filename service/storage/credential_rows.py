@@ -8,9 +8,8 @@ from service.core.errors import NameTaken
 from service.core.model import Credential, Scope, Sealed
 from service.storage import audit_rows
 from service.storage.reader import snapshot
-from service.storage.rows import CREDENTIAL, credential, credential_row
+from service.storage.rows import CREDENTIAL, MAX_INTEGER, credential, credential_row
 
-MAX_INTEGER: Final = 2**63 - 1
 NAME_TAKEN: Final = "A credential of this name exists already."
 
 _IN_SCOPE = "workspace = ? AND teamspace = ? AND family = ?"
@@ -27,6 +26,12 @@ _GET_SEALED = (
     f"SELECT {CREDENTIAL}, key_id, sealed FROM credential "  # noqa: S608
     f"JOIN envelope ON envelope.credential = credential.seq WHERE {_IN_SCOPE} AND name = ?"
 )
+_FIND = (
+    f"SELECT {CREDENTIAL}, key_id, sealed FROM credential "  # noqa: S608
+    "JOIN envelope ON envelope.credential = credential.seq WHERE id = ? AND workspace = ?"
+)
+# The flag's value is in the text, because a parameter there could not use the partial index.
+_GET_DEFAULT = f"SELECT {CREDENTIAL} FROM credential WHERE {_IN_SCOPE} AND provider = ? AND provider_default = 1"  # noqa: S608
 _PAGE = {
     which: f"SELECT {CREDENTIAL} FROM credential WHERE {_IN_SCOPE}{more} ORDER BY name LIMIT ? OFFSET ?"  # noqa: S608
     for which, more in _FILTERS.items()
@@ -64,6 +69,18 @@ def get_sealed(connection: sqlite3.Connection, scope: Scope, name: str) -> tuple
     """One credential with its envelope."""
     rows = connection.execute(_GET_SEALED, (*scope, name)).fetchall()
     return (credential(rows[0]), Sealed(*rows[0][-2:])) if rows else None
+
+
+def find(connection: sqlite3.Connection, workspace: str, credential_id: str) -> tuple[Credential, Sealed] | None:
+    """One credential of a workspace by its id, with its envelope."""
+    rows = connection.execute(_FIND, (credential_id, workspace)).fetchall()
+    return (credential(rows[0]), Sealed(*rows[0][-2:])) if rows else None
+
+
+def get_default(connection: sqlite3.Connection, scope: Scope, provider: str) -> Credential | None:
+    """The provider's default, if the scope has one."""
+    rows = connection.execute(_GET_DEFAULT, (*scope, provider)).fetchall()
+    return credential(rows[0]) if rows else None
 
 
 def page(

@@ -2,11 +2,14 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from service.core.model import ApiKey, Credential, Role, User, timestamp
+from service.core.model import ApiKey, Credential, Lease, ListedLease, Role, User, timestamp
 
 Row = tuple[Any, ...]
+
+MAX_INTEGER: Final = 2**63 - 1
+"""SQLite's greatest."""
 
 CREDENTIAL = (
     "id, workspace, teamspace, family, name, provider, type, provider_default, allowed_in_tasks, "
@@ -15,6 +18,10 @@ CREDENTIAL = (
 API_KEY = "id, name, secret_hash, workspace, role, teamspaces, created_at, expires_at, revoked_at"
 _ROLES = {role.value: role for role in Role}  # a call of an enum costs a microsecond, on every request
 USER = "name, password_hash, workspace, role, created_at"
+LEASE = (
+    "id, workspace, teamspace, credential_id, credential_name, provider, type, purpose, narrowed_to, "
+    "caller_kind, caller_id, caller_name, issued_at, expires_at"
+)
 
 
 def _optional_text(moment: datetime | None) -> str | None:
@@ -92,3 +99,13 @@ def user(row: Row) -> User:
 def user_row(one: User) -> Row:
     """The columns of `USER`."""
     return (one.name, one.password_hash, one.workspace, one.role.value, one.created_at)
+
+
+def lease_row(one: Lease) -> Row:
+    """The columns of `LEASE`."""
+    return tuple(one)
+
+
+def listed_lease(row: Row) -> ListedLease:
+    """A lease from its number, the columns of `LEASE`, and whether its caller was revoked (null where unknown)."""
+    return ListedLease(row[0], Lease(*row[1:-1]), None if row[-1] is None else row[-1] == 1)

@@ -4,13 +4,14 @@ import asyncio
 import sqlite3
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from service.core.audit import AuditRecord
 from service.core.errors import RefusesToStart
-from service.core.model import ApiKey, Credential, Scope, Sealed, User
-from service.storage import audit_rows, canary_rows, credential_rows, principal_rows
+from service.core.model import ApiKey, Credential, Lease, ListedLease, Scope, Sealed, Timestamp, User, timestamp
+from service.storage import audit_rows, canary_rows, credential_rows, lease_rows, principal_rows
 from service.storage.connection import Condition, connect, error_name
 from service.storage.migrations import Migration, load
 from service.storage.opening import make_file, prepare_to_read, prepare_to_write
@@ -59,6 +60,14 @@ class SqliteStore:
         """See `Store`."""
         return await self._reader.read(credential_rows.get_sealed, scope, name)
 
+    async def find_credential(self, workspace: str, credential_id: str) -> tuple[Credential, Sealed] | None:
+        """See `Store`."""
+        return await self._reader.read(credential_rows.find, workspace, credential_id)
+
+    async def get_default(self, scope: Scope, provider: str) -> Credential | None:
+        """See `Store`."""
+        return await self._reader.read(credential_rows.get_default, scope, provider)
+
     async def list_credentials(
         self, scope: Scope, *, provider: str | None, type_: str | None, offset: int, limit: int
     ) -> tuple[list[Credential], int]:
@@ -98,6 +107,24 @@ class SqliteStore:
     async def append_audit(self, audit: AuditRecord) -> None:
         """See `Store`."""
         await self._writer.write(partial(audit_rows.append, audit=audit))
+
+    async def create_lease(self, lease: Lease, audit: AuditRecord) -> None:
+        """See `Store`."""
+        await self._writer.write(partial(lease_rows.create, lease=lease, audit=audit))
+
+    async def list_leases(
+        self,
+        workspace: str,
+        *,
+        teamspaces: frozenset[str] | None,
+        credential_id: str | None,
+        live_at: Timestamp | None,
+        before: int | None,
+        limit: int,
+    ) -> list[ListedLease]:
+        """See `Store`."""
+        wanted = lease_rows.Wanted(workspace, teamspaces, credential_id, live_at, before, limit)
+        return await self._reader.read(lease_rows.page, wanted, timestamp(datetime.now(UTC)))
 
     async def create_api_key(self, key: ApiKey, audit: AuditRecord) -> None:
         """See `Store`."""

@@ -10,7 +10,7 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.core import key_format
 from service.core.access import Access
-from service.core.errors import NotAllowed, NotAuthenticated, TwoSchemes
+from service.core.errors import NotAllowed, NotAuthenticated, RateLimited, TwoSchemes
 from service.core.model import Caller, PrincipalKind, Role
 from service.observe.limits import Windows
 from service.storage.sqlite import SqliteStore
@@ -214,6 +214,79 @@ async def test_a_token_is_refused_where_no_issuer_is_configured(issuer: Issuer, 
 async def test_a_token_that_grants_nothing_is_known_but_not_allowed(issuer: Issuer, with_tokens: Authenticator) -> None:
     with pytest.raises(NotAllowed):
         await with_tokens.authenticate(bearer(issuer.mint(role="guest")), ADDRESS)
+
+
+@pytest.mark.parametrize("padding", ["", " "])
+async def test_a_bearer_without_a_scheme_is_taken_where_that_is_the_protocol(
+    issuer: Issuer, access: Access, operator: Caller, with_tokens: Authenticator, padding: str
+) -> None:
+    """AWS' SDKs send the content of a token file as the whole header."""
+    key, text = await access.create_api_key(operator, name="k", role="consumer", workspace="ws_default")
+    by_key = await with_tokens.authenticate(headers(("Authorization", text + padding)), ADDRESS, bare=True)
+    token = issuer.mint(sub="ada") + padding
+    by_token = await with_tokens.authenticate(headers(("Authorization", token)), ADDRESS, bare=True)
+    assert by_key is not None
+    assert by_token is not None
+    assert (by_key.kind, by_key.id, by_key.role) == (PrincipalKind.API_KEY, key.id, Role.CONSUMER)
+    assert (by_token.kind, by_token.id) == (PrincipalKind.TOKEN, "ada")
+    for value in (text, token):
+        with pytest.raises(NotAuthenticated, match="scheme"):
+            await with_tokens.authenticate(headers(("Authorization", value)), ADDRESS)
+
+
+async def test_every_scheme_goes_on_where_a_bearer_may_be_bare(
+    ada: None, issuer: Issuer, access: Access, operator: Caller, with_tokens: Authenticator
+) -> None:
+    _, text = await access.create_api_key(operator, name="k", role="viewer", workspace="ws_default")
+    for given in (bearer(text), headers((KEY, text)), basic("ada", PASSWORD), bearer(issuer.mint())):
+        assert await with_tokens.authenticate(given, ADDRESS, bare=True) is not None
+    assert await with_tokens.authenticate(headers(), ADDRESS, bare=True) is None
+    with pytest.raises(TwoSchemes):
+        await with_tokens.authenticate(headers((KEY, text), ("Authorization", text)), ADDRESS, bare=True)
+
+
+@pytest.mark.parametrize("value", ["", " ", "Bearer", "Basic", "rubbish", "vouch_", "vouch_a_b", "a.b.c", "x" * 9000])
+async def test_a_bare_value_that_is_no_bearer_is_refused_and_counted(
+    authenticator: Authenticator, with_tokens: Authenticator, value: str
+) -> None:
+    """Requirement 17."""
+    for one in (authenticator, with_tokens):
+        with pytest.raises(NotAuthenticated) as caught:
+            await one.authenticate(headers(("Authorization", value)), ADDRESS, bare=True)
+        assert len(value.strip()) < 8 or value not in str(caught.value)
+
+
+async def test_one_bearer_text_is_a_key_or_a_token(
+    issuer: Issuer, access: Access, operator: Caller, with_tokens: Authenticator, authenticator: Authenticator
+) -> None:
+    key, text = await access.create_api_key(operator, name="k", role="viewer", workspace="ws_default")
+    for one in (authenticator, with_tokens):
+        assert (await one.authenticate_token(text, ADDRESS)).id == key.id
+    assert (await with_tokens.authenticate_token(issuer.mint(sub="ada"), ADDRESS)).id == "ada"
+    with pytest.raises(NotAllowed):
+        await with_tokens.authenticate_token(issuer.mint(role="guest"), ADDRESS)
+    await access.revoke_api_key(operator, key.id)
+    with pytest.raises(NotAuthenticated):
+        await with_tokens.authenticate_token(text, ADDRESS)
+
+
+@pytest.mark.parametrize("text", ["", " ", "Bearer x", "vouch_", "vouch_é_é", "a.b.c", "\udce9", "x" * 100_000, "a\nb"])
+async def test_wrong_bearer_texts_are_refused_and_count_as_everywhere(
+    store: SqliteStore, passwords: Passwords, tokens: Tokens, text: str
+) -> None:
+    """Requirement 17."""
+    for known in (None, tokens):
+        authenticator = Authenticator(store, passwords, known, None, Windows(2))
+        for _ in range(2):
+            with pytest.raises(NotAuthenticated) as caught:
+                await authenticator.authenticate_token(text, ADDRESS)
+            assert len(text.strip()) < 8 or text not in str(caught.value)
+        for again in (
+            authenticator.authenticate_token(text, ADDRESS),
+            authenticator.authenticate(headers(("Authorization", "rubbish")), ADDRESS, bare=True),
+        ):
+            with pytest.raises(RateLimited):
+                await again
 
 
 def test_the_challenges_name_both_schemes_and_the_charset() -> None:

@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt import get_algorithm_by_name
 
-from service.auth.tokens import LONGEST_TOKEN, Tokens
+from service.auth.issuer import LONGEST_TOKEN
+from service.auth.tokens import Tokens
 from service.core.errors import NotAuthenticated
 from tests.peers.issuer import (
     ABSENT,

@@ -53,6 +53,7 @@ GIVEN: dict[str, Callable[[Issuer], Any]] = {
 }
 
 
+@pytest.mark.parametrize("bare", [False, True])
 @pytest.mark.parametrize("name", GIVEN)
 async def test_a_refused_secret_is_repeated_nowhere(
     issuer: Issuer,
@@ -62,6 +63,7 @@ async def test_a_refused_secret_is_repeated_nowhere(
     passwords: Passwords,
     caplog: pytest.LogCaptureFixture,
     name: str,
+    bare: bool,
 ) -> None:
     """Requirement 30."""
     await access.create_user(operator, name="ada", password="another-password", role="viewer", workspace="ws_a")
@@ -73,7 +75,7 @@ async def test_a_refused_secret_is_repeated_nowhere(
             for _ in range(5):
                 given = GIVEN[name](issuer)
                 with pytest.raises(VouchError) as caught:
-                    await authenticator.authenticate(given, ADDRESS)
+                    await authenticator.authenticate(given, ADDRESS, bare=bare)
                 text = shown(caught.value)
                 assert CANARY not in text
                 token = given.get("Authorization", "").rpartition(" ")[2]

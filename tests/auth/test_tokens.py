@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from service.auth.grants import MOST_TEAMSPACES
 from service.auth.settings import OAuth2Settings
-from service.auth.tokens import MOST_REMEMBERED, MOST_TEAMSPACES, Tokens
+from service.auth.tokens import MOST_REMEMBERED, Tokens
 from service.core.errors import NotAllowed, NotAuthenticated
 from service.core.model import PrincipalKind, Role
 from tests.auth.fakes import Clock
@@ -27,6 +28,11 @@ async def test_a_good_token_speaks_for_its_subject(issuer: Issuer, tokens: Token
     who = await tokens.check(issuer.mint(sub="ada", workspace="ws_a", role="verifier"))
     assert (who.kind, who.id, who.workspace) == (PrincipalKind.TOKEN, "ada", "ws_a")
     assert (who.role, who.teamspaces) == (Role.VERIFIER, None)
+
+
+async def test_each_role_can_be_claimed(issuer: Issuer, tokens: Tokens) -> None:
+    for role in Role:
+        assert (await tokens.check(issuer.mint(role=role.value))).role is role
 
 
 async def test_the_keys_are_found_by_discovery_and_fetched_once(issuer: Issuer, tokens: Tokens) -> None:
@@ -92,7 +98,7 @@ async def test_the_types_of_access_tokens_are_taken(issuer: Issuer, tokens: Toke
         {"role": ABSENT},
         {"role": None},
         {"role": "owner"},
-        {"role": "consumer"},
+        {"role": "task"},
         {"role": "ADMIN"},
         {"role": ["admin"]},
         {"role": True},

@@ -1,11 +1,23 @@
-"""What the tests of stores are about: credentials, envelopes, API keys, audit records, made short."""
+"""What the tests of stores are about: credentials, envelopes, leases, API keys, audit records, made short."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from service.core.audit import Action, AuditRecord, record
-from service.core.model import ApiKey, Caller, Credential, Principal, PrincipalKind, Role, Scope, Sealed, timestamp
+from service.core.model import (
+    ApiKey,
+    Caller,
+    Credential,
+    Lease,
+    ListedLease,
+    Principal,
+    PrincipalKind,
+    Role,
+    Scope,
+    Sealed,
+    timestamp,
+)
 from service.core.store import Store
 
 HERE = Scope("ws_default")
@@ -78,3 +90,41 @@ def an_api_key(key_id: str, **changes: object) -> ApiKey:
     """A live API key for everything in a workspace."""
     key = ApiKey(key_id, f"key {key_id}", b"\x00hash\xff", "ws_default", Role.EDITOR, None, timestamp(NOW), None, None)
     return key._replace(**changes)
+
+
+def a_lease(one: Credential, issued_at: datetime = NOW, seconds: int = 900, **changes: object) -> Lease:
+    """A lease of a credential, to an API key that no store knows."""
+    return Lease(
+        id=str(uuid4()),
+        workspace=one.workspace,
+        teamspace=one.teamspace,
+        credential_id=one.id,
+        credential_name=one.name,
+        provider=one.provider,
+        type=one.type,
+        purpose="nightly load",
+        narrowed_to=None,
+        caller_kind="api_key",
+        caller_id="id-1",
+        caller_name="tests",
+        issued_at=timestamp(issued_at),
+        expires_at=timestamp(issued_at + timedelta(seconds=seconds)),
+    )._replace(**changes)
+
+
+async def lease(store: Store, *leases: Lease) -> None:
+    """Keep leases, each with the audit record that the core would write."""
+    for one in leases:
+        scope = Scope(one.workspace, one.teamspace)
+        await store.create_lease(one, record(CALLER, scope, Action.LEASE, one.credential_id, f"done: lease {one.id}"))
+
+
+async def leases(store: Store, workspace: str = HERE.workspace, **filters: object) -> list[ListedLease]:
+    """One page of a workspace's leases."""
+    wanted = {"teamspaces": None, "credential_id": None, "live_at": None, "before": None, "limit": 1000, **filters}
+    return await store.list_leases(workspace, **wanted)
+
+
+async def leased(store: Store, workspace: str = HERE.workspace, **filters: object) -> list[Lease]:
+    """The same, without what the store knows besides."""
+    return [one.lease for one in await leases(store, workspace, **filters)]

@@ -94,7 +94,7 @@ async def test_no_teamspaces_means_all_of_them(access: Access, teamspaces: list[
         ("name", "a\x85b"),
         ("name", "a\udce9"),
         ("role", "owner"),
-        ("role", "consumer"),
+        ("role", "root"),
         ("role", ""),
         ("role", "Admin"),
         ("workspace", ""),

@@ -201,6 +201,7 @@ async def test_a_role_may_what_its_permissions_say(shared: SharedCredentials, ro
     await shared.create(caller(), TEXT)
     permission, call = OPERATIONS[operation]
     allowed = {
+        Role.CONSUMER: set(),
         Role.VIEWER: {"list"},
         Role.VERIFIER: {"list", "open"},
         Role.EDITOR: set(OPERATIONS),

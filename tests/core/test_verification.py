@@ -19,7 +19,8 @@ from service.core.errors import NoSuchCredential, NotAllowed, Overloaded, RateLi
 from service.core.model import Caller, Credential, Principal, PrincipalKind, Role
 from service.core.records import Records
 from service.core.shared import FileType, SharedCredentials, SharedFile
-from service.core.verification import CALLERS_LANE, Lanes, Quotas, Verification
+from service.core.lanes import CALLERS_LANE, Lanes
+from service.core.verification import Quotas, Verification
 from service.keyrings.file import FileKeyRing
 from service.observe.limits import Windows
 from service.storage.sqlite import SqliteStore, open_sqlite
@@ -186,26 +187,32 @@ def said(report: Any) -> tuple[str, str, str]:
 # Lanes
 
 
-def test_a_lane_is_full_at_its_capacity_and_the_others_are_not() -> None:
+async def test_a_lane_is_full_at_its_capacity_and_the_others_are_not() -> None:
     """Requirement 34."""
     lanes = Lanes(2)
-    with lanes.enter("AWS"), lanes.enter("AWS"):
-        with pytest.raises(Overloaded) as caught, lanes.enter("AWS"):
-            pass
+    async with lanes.enter("AWS"), lanes.enter("AWS"):
+        with pytest.raises(Overloaded) as caught:
+            async with lanes.enter("AWS"):
+                pass
         assert caught.value.retry_after >= 1
-        with lanes.enter("GCP"), lanes.enter(CALLERS_LANE):
+        async with lanes.enter("GCP"), lanes.enter(CALLERS_LANE):
             pass
-    with lanes.enter("AWS"), lanes.enter("AWS"), pytest.raises(Overloaded), lanes.enter("AWS"):
-        pass
+    async with lanes.enter("AWS"), lanes.enter("AWS"):
+        with pytest.raises(Overloaded):
+            async with lanes.enter("AWS"):
+                pass
 
 
-def test_a_place_is_free_again_after_an_exception() -> None:
+async def test_a_place_is_free_again_after_an_exception() -> None:
     lanes = Lanes(1)
     for error in (ValueError(), asyncio.CancelledError(), KeyboardInterrupt()):
-        with pytest.raises(type(error)), lanes.enter("AWS"):
-            raise error
-    with lanes.enter("AWS"), pytest.raises(Overloaded), lanes.enter("AWS"):
-        pass
+        with pytest.raises(type(error)):
+            async with lanes.enter("AWS"):
+                raise error
+    async with lanes.enter("AWS"):
+        with pytest.raises(Overloaded):
+            async with lanes.enter("AWS"):
+                pass
 
 
 async def test_a_place_is_free_again_when_the_caller_is_gone(build: Build, provider: Provider) -> None:

@@ -38,6 +38,17 @@ ASSUMED_ROLE = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011
   </AssumeRoleResult>
 </AssumeRoleResponse>
 """
+OWN_SESSION = f"""<GetSessionTokenResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <GetSessionTokenResult>
+    <Credentials>
+      <SessionToken>{SESSION_TOKEN}</SessionToken>
+      <SecretAccessKey>{SESSION_SECRET}</SecretAccessKey>
+      <Expiration>2030-01-01T00:00:00Z</Expiration>
+      <AccessKeyId>ASIAIOSFODNN7EXAMPLE</AccessKeyId>
+    </Credentials>
+  </GetSessionTokenResult>
+</GetSessionTokenResponse>
+"""
 BUCKETS = """<?xml version="1.0" encoding="UTF-8"?>
 <ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Owner><ID>somebody</ID></Owner>
 <Buckets><Bucket><Name>data</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets>
@@ -56,11 +67,13 @@ class Scripted:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def sts_error(code: str, status: int = 403, **headers: str) -> Scripted:
+def sts_error(
+    code: str, status: int = 403, *, message: str = "Upstream words that are not for us.", **headers: str
+) -> Scripted:
     """An error of STS, as the Query protocol writes it."""
     body = (
         f'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>{code}</Code>'
-        "<Message>Upstream words that are not for us.</Message></Error><RequestId>01234567</RequestId></ErrorResponse>"
+        f"<Message>{message}</Message></Error><RequestId>01234567</RequestId></ErrorResponse>"
     )
     return Scripted(status, body, _names(headers))
 

@@ -1,7 +1,8 @@
 """Google's token endpoint on loopback: it really checks the RS256 assertion, and answers in Google's words.
 
 What it checks, and what it says, is in the sections "HTTP/REST" and "Error codes" of
-https://developers.google.com/identity/protocols/oauth2/service-account
+https://developers.google.com/identity/protocols/oauth2/service-account. Beside it are the peers that take its tokens:
+`tests/peers/google_storage.py`.
 """
 
 import json
@@ -17,6 +18,8 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.peers.google_storage import Rights, SecurityTokenService, Storage
 
 AUDIENCE = "https://oauth2.googleapis.com/token"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -73,19 +76,32 @@ class Recorded:
 
 
 class TokenEndpoint:
-    """The endpoint, its accounts, what it was asked, and the access tokens that it gave."""
+    """The endpoint, its accounts, what it was asked, and the access tokens that it gave.
+
+    A token ends with its assertion; `hour_long` makes it live an hour whatever was asked, for Google promises neither.
+    `sts` narrows the tokens, and `storage` takes them.
+    """
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.requests: list[Recorded] = []
         self.tokens: list[str] = []
         self.origin = ""
+        self.hour_long = False
+        self.rights: dict[str, Rights] = {}
+        self.sts = SecurityTokenService(self.rights)
+        self.storage = Storage(self.rights)
         self._forced: tuple[int, bytes, dict[str, str]] | None = None
 
     @property
     def token_uri(self) -> str:
         """Where it is, for `[providers.gcp] token_uri`."""
         return f"{self.origin}/token"
+
+    @property
+    def sts_endpoint(self) -> str:
+        """Where tokens are narrowed, for `[providers.gcp] sts_endpoint`."""
+        return f"{self.origin}/v1/token"
 
     def make_key(
         self, email: str = "etl@proj-1.iam.gserviceaccount.com", project: str = "proj-1", *, number: int = 0
@@ -126,8 +142,10 @@ class TokenEndpoint:
             body = {"error": refused.error, "error_description": refused.description}
             return web.json_response(body, status=refused.status)
         self.tokens.append(f"ya29.c.{secrets.token_urlsafe(48)}")
+        seconds = LONGEST - 1 if self.hour_long else int(claims["exp"] - time.time())
+        self.rights[self.tokens[-1]] = Rights(claims["iss"], claims["scope"], time.time() + seconds)
         return web.json_response(
-            {"access_token": self.tokens[-1], "expires_in": 3599, "token_type": "Bearer"},
+            {"access_token": self.tokens[-1], "expires_in": seconds, "token_type": "Bearer"},
             headers={"Cache-Control": "no-cache, no-store"},
         )
 
@@ -184,6 +202,8 @@ async def google() -> AsyncIterator[TokenEndpoint]:
     endpoint = TokenEndpoint()
     app = web.Application()
     app.router.add_post("/token", endpoint.handle)
+    app.router.add_post("/v1/token", endpoint.sts.handle)
+    app.router.add_routes(endpoint.storage.routes())
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

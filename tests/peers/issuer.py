@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import jwt
 import pytest
+import trustme
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -57,10 +59,15 @@ def pem(key: Any) -> bytes:
 class Issuer:
     """The issuer. `keys` is what it signs with, `published` the members of its key set; change them at will.
 
-    `requests` counts by path. `discovery` and `answer` override what it says; `on` false drops connections.
+    `requests` counts by path. `discovery` and `answer` override what it says; `on` false drops connections. With an
+    authority it speaks TLS, with a certificate that this one signed. `wanted`, if set, is the bearer token without
+    which it tells nothing, as Kubernetes' API server; `shown` are the `Authorization` headers that came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, authority: trustme.CA | None = None, *, key: int = 0) -> None:
+        self.authority = authority
+        self.wanted = ""
+        self.shown: list[str | None] = []
         self.keys: dict[str, tuple[Any, str]] = {}
         self.published: list[Any] = []
         self.requests: Counter[str] = Counter()
@@ -69,7 +76,7 @@ class Issuer:
         self.on = True
         self.url = ""
         self._runner: web.AppRunner | None = None
-        self.add("rsa-1", rsa_key(0), "RS256")
+        self.add("rsa-1", rsa_key(key), "RS256")
 
     def add(self, key_id: str, key: Any, algorithm: str, **members: Any) -> None:
         """Have another key, and publish it."""
@@ -94,9 +101,13 @@ class Issuer:
         app.router.add_get("/jwks", self._jwks)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        tls = None
+        if self.authority is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.authority.issue_cert("127.0.0.1").configure_cert(tls)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -105,10 +116,14 @@ class Issuer:
 
     async def _discover(self, request: web.Request) -> web.Response:
         self._count(request)
+        if self._refuses(request):
+            return web.Response(status=401)
         return web.json_response({"issuer": self.url, "jwks_uri": self.jwks_url} | self.discovery)
 
     async def _jwks(self, request: web.Request) -> web.Response:
         self._count(request)
+        if self._refuses(request):
+            return web.Response(status=401)
         if self.answer is not None:
             given = self.answer
             return web.Response(status=given.status, body=given.body, headers=given.headers)
@@ -119,6 +134,10 @@ class Issuer:
         if not self.on:
             assert request.transport is not None
             request.transport.abort()
+
+    def _refuses(self, request: web.Request) -> bool:
+        self.shown.append(request.headers.get("Authorization"))
+        return bool(self.wanted) and self.shown[-1] != f"Bearer {self.wanted}"
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """The claims of a good token with these changes."""

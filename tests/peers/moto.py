@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -68,17 +68,28 @@ class Moto:
         self._iam = self._client(Pair("none", "none"))
         admin = self.user(allow("*"))
         self._iam = self._client(admin)
+        self._s3 = self.client("s3", admin.payload)
         self._check_signatures()
 
     def _client(self, pair: Pair) -> Any:
+        return self.client("iam", pair.payload)
+
+    def client(self, service: str, keys: Mapping[str, str]) -> Any:
+        """A boto3 client that signs with these keys and nobody else's.
+
+        Args:
+            service: such as `s3`.
+            keys: `access_key_id`, `secret_access_key` and perhaps `session_token`.
+        """
         import boto3
 
         return boto3.client(
-            "iam",
+            service,
             region_name="us-east-1",
             endpoint_url=self.url,
-            aws_access_key_id=pair.access_key_id,
-            aws_secret_access_key=pair.secret_access_key,
+            aws_access_key_id=keys["access_key_id"],
+            aws_secret_access_key=keys["secret_access_key"],
+            aws_session_token=keys.get("session_token"),
         )
 
     def _check_signatures(self) -> None:
@@ -98,15 +109,31 @@ class Moto:
         key = self._iam.create_access_key(UserName=name)["AccessKey"]
         return Pair(key["AccessKeyId"], key["SecretAccessKey"], arn)
 
-    def role(self, who: Pair, external_id: str | None = None) -> str:
-        """A new role that a user may assume, and if an external id is given not with another; its ARN."""
+    def role(self, who: Pair, external_id: str | None = None, policy: dict[str, Any] | None = None) -> str:
+        """A new role that a user may assume, and if an external id is given not with another; its ARN.
+
+        Args:
+            who: the user.
+            external_id: what the trust policy asks for.
+            policy: what the role may do; nothing without.
+        """
         trust: dict[str, Any] = {"Effect": "Allow", "Principal": {"AWS": who.arn}, "Action": "sts:AssumeRole"}
         if external_id is not None:
             trust["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
         name = f"role-{uuid.uuid4().hex[:12]}"
         made = self._iam.create_role(RoleName=name, Path="/data/", AssumeRolePolicyDocument=json.dumps(_policy(trust)))
+        if policy is not None:
+            self._iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(policy))
         arn: str = made["Role"]["Arn"]
         return arn
+
+    def bucket(self, objects: Mapping[str, bytes]) -> str:
+        """A new bucket with these objects by key; its name."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self._s3.create_bucket(Bucket=name)
+        for key, content in objects.items():
+            self._s3.put_object(Bucket=name, Key=key, Body=content)
+        return name
 
     def stop(self) -> None:
         """End the process: it lives as long as its input is open."""

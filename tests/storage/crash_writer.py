@@ -11,7 +11,7 @@ from pathlib import Path
 from service.core.audit import Action
 from service.core.model import Credential
 from service.storage.sqlite import SqliteStore, open_sqlite
-from tests.contracts.records import a_credential, a_seal, an_audit, changed, create, update
+from tests.contracts.records import a_credential, a_lease, a_seal, an_audit, changed, create, lease, update
 
 
 def say(mark: str, one: Credential) -> None:
@@ -21,11 +21,13 @@ def say(mark: str, one: Credential) -> None:
 
 
 async def write(store: SqliteStore, prefix: str) -> None:
-    """Create credentials, rename every third, delete every fifth; say what is certain."""
+    """Create credentials and lease them, change every third, delete every fifth; say what is certain."""
     for number in count():
         one = a_credential(f"{prefix}-{number}", type="key" if number % 2 else "arn", provider_default=True)
         await create(store, one)
         say("+", one)
+        await lease(store, a_lease(one))
+        say("~", one)
         if number % 5 == 0:
             # Announced first: whether it was done is unknown until the second line.
             say("?", one)

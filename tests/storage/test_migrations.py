@@ -1,5 +1,6 @@
 """Requirement 38: migrations are numbered, transactional, run once, and refuse a newer schema."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -12,9 +13,26 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import RefusesToStart
+from service.core.model import Credential, Role, Sealed, User, timestamp
 from service.storage.migrations import APPLICATION_ID, Migration, load, migrate, statements
 from service.storage.opening import make_file, prepare_to_write
 from service.storage.sqlite import open_sqlite
+from tests.contracts.records import (
+    HERE,
+    NOW,
+    TEAM,
+    a_credential,
+    a_lease,
+    a_seal,
+    an_api_key,
+    an_audit,
+    changed,
+    create,
+    lease,
+    leased,
+    listed,
+    update,
+)
 
 FIRST = load()[0]
 
@@ -50,6 +68,50 @@ async def test_an_older_database_gets_what_is_missing_and_keeps_its_rows(path: P
     assert query(path, "SELECT version FROM schema_version") == [(1,), (2,)]
 
 
+async def fill_first_schema(path: Path) -> Credential:
+    """A database as the first release left it, with something in every table; the default that it holds."""
+    one, two = a_credential("one", provider_default=True), a_credential("näme", TEAM, provider="GCP", type="token")
+    store = await open_sqlite(path, migrations=[FIRST])
+    await store.put_canary(Sealed("k1", b"canary"))
+    await create(store, one, two)
+    await update(store, changed(two, version=2, status="verified", verification="{}"), a_seal("again"))
+    await store.create_api_key(an_api_key("key", teamspaces=frozenset({"team-a"})), an_audit())
+    await store.create_user(User("ann", "hash", "ws_default", Role.ADMIN, timestamp(NOW)), an_audit())
+    await store.close()
+    return one
+
+
+def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all tables but the migrations' own."""
+    names = [str(name) for (name,) in query(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return {name: query(path, f"SELECT * FROM {name}") for name in names if name != "schema_version"}
+
+
+async def test_a_database_of_the_first_schema_gets_leases_and_keeps_all_that_it_has(path: Path) -> None:
+    one = await fill_first_schema(path)
+    before = dump(path)
+    assert all(before.values()), "every table must have something to lose"
+    store = await open_sqlite(path)
+    after = dump(path)
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"lease"}
+    assert await store.find_credential("ws_default", one.id) == (one, a_seal("one"))
+    assert await store.get_default(HERE, "AWS") == one
+    await lease(store, kept := a_lease(one, caller_id="key"))
+    await create(store, a_credential("three"))
+    assert await leased(store) == [kept]
+    assert await listed(store) == (["one", "three"], 2)
+    await store.close()
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    assert query(path, "SELECT version FROM schema_version") == [(one.version,) for one in load()]
+
+
+async def test_the_first_release_refuses_a_database_with_leases(path: Path) -> None:
+    await (await open_sqlite(path)).close()
+    with pytest.raises(RefusesToStart, match="and this version of vouch knows 1: start a newer vouch"):
+        await open_sqlite(path, migrations=[FIRST])
+
+
 async def test_a_newer_schema_is_refused_in_one_clear_line(path: Path) -> None:
     second = Migration(2, "0002_more.sql", "CREATE TABLE more (x);")
     await (await open_sqlite(path, migrations=[FIRST, second])).close()
@@ -69,7 +131,11 @@ async def test_a_failing_migration_leaves_nothing_behind(path: Path, last: str) 
     await (await open_sqlite(path, migrations=[FIRST])).close()
 
 
-def test_processes_that_start_together_migrate_once(path: Path) -> None:
+@pytest.mark.parametrize("released", [False, True])
+def test_processes_that_start_together_migrate_once(path: Path, released: bool) -> None:
+    if released:
+        asyncio.run(fill_first_schema(path))
+        before = dump(path)
     command = [sys.executable, "-c", _OPEN, str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes) for _ in range(4)]
@@ -80,6 +146,8 @@ def test_processes_that_start_together_migrate_once(path: Path) -> None:
     ended = [one.communicate(timeout=30) for one in running]
     assert ended == [("opened\n", "")] * 4
     assert query(path, "SELECT version FROM schema_version") == [(one.version,) for one in load()]
+    if released:
+        assert {name: rows for name, rows in dump(path).items() if name in before} == before
 
 
 _OPEN = """

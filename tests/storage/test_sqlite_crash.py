@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from service.storage.sqlite import open_sqlite
-from tests.contracts.records import HERE, a_seal
+from tests.contracts.records import HERE, a_seal, leased
 
 ROUNDS = 8
 REPOSITORY = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def write_until_killed(path: Path, prefix: str, seconds: float) -> list[tuple[st
 
 async def check(path: Path, said: list[tuple[str, str]]) -> int:
     """Hold the database to what was said; how many credentials there are."""
-    created, updated, deleted, doubtful = ({name for mark, name in said if mark == which} for which in "+=-?")
+    created, updated, deleted, doubtful, used = ({name for mark, name in said if mark == which} for which in "+=-?~")
     store = await open_sqlite(path)
     try:
         for name in created:
@@ -43,6 +43,7 @@ async def check(path: Path, said: list[tuple[str, str]]) -> int:
         page, total = await store.list_credentials(HERE, provider=None, type_=None, offset=0, limit=10**6)
         assert total == len(page)
         assert sum(one.provider_default for one in page) <= 1
+        assert {one.credential_name for one in await leased(store, limit=10**6)} >= used
         return total
     finally:
         await store.close()
@@ -61,11 +62,12 @@ def hold_file_to_itself(path: Path) -> None:
     assert kept == counted
     envelopes = connection.execute("SELECT count(*) FROM credential JOIN envelope ON credential = seq").fetchone()
     assert envelopes == connection.execute("SELECT count(*) FROM credential").fetchone()
-    created, deleted = (
+    created, deleted, used = (
         connection.execute("SELECT count(*) FROM audit WHERE action = ?", (action,)).fetchone()[0]
-        for action in ("credential.create", "credential.delete")
+        for action in ("credential.create", "credential.delete", "credential.lease")
     )
     assert (created - deleted,) == envelopes, "one audit record for each write, none without one"
+    assert (used,) == connection.execute("SELECT count(*) FROM lease").fetchone()
     connection.close()
 
 
@@ -78,4 +80,4 @@ def test_nothing_acknowledged_is_lost_by_kill_9(path: Path) -> None:
         assert asyncio.run(check(path, said)) > 0
         hold_file_to_itself(path)
     assert len(said) > ROUNDS * 10, "the writer must have been killed in the middle of its work"
-    assert {mark for mark, _ in said} == set("+=-?")
+    assert {mark for mark, _ in said} == set("+=-?~")

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from service.core.audit import Action
 from service.core.errors import NameTaken
-from service.core.model import Credential, Scope, Sealed
+from service.core.model import Credential, Lease, Scope, Sealed
 from service.storage.sqlite import open_sqlite
-from tests.contracts.records import HERE, TEAM, a_credential, an_audit, changed
+from tests.contracts.records import HERE, TEAM, a_credential, a_lease, an_audit, changed, lease, leased
 
 SCOPES = st.sampled_from([HERE, TEAM])
 NAMES = st.sampled_from(["a", "A", "\uff5e", "\U0001f511"])
@@ -21,13 +21,14 @@ KINDS = st.sampled_from([("AWS", "key"), ("AWS", "arn"), ("GCP", "key")])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The store, and what it should hold: credentials with their envelopes by id."""
+    """The store, and what it should hold: credentials with their envelopes by id, and leases, oldest first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="vouch-model-"))
         self.runner = asyncio.Runner()
         self.rows: dict[str, tuple[Credential, Sealed]] = {}
+        self.leases: list[Lease] = []
         self.seals = 0
         self.store = None
 
@@ -122,6 +123,13 @@ class StoreMachine(RuleBasedStateMachine):
         if not stale:
             del self.rows[one.id]
 
+    @rule(which=st.integers(0, 99))
+    def use(self, which: int) -> None:
+        if self.rows:
+            one, _ = list(self.rows.values())[which % len(self.rows)]
+            self.leases.append(a_lease(one))
+            self.runner.run(lease(self.store, self.leases[-1]))
+
     @rule()
     def restart(self) -> None:
         self.runner.run(self.store.close())
@@ -142,6 +150,13 @@ class StoreMachine(RuleBasedStateMachine):
             for one in expected:
                 found = self.runner.run(self.store.get_sealed_credential(scope, one.name))
                 assert found == self.rows[one.id]
+                assert self.runner.run(self.store.find_credential(scope.workspace, one.id)) == found
+            for provider in ("AWS", "GCP"):
+                defaults = [one for one in expected if one.provider == provider and one.provider_default]
+                assert [self.runner.run(self.store.get_default(scope, provider))] == (defaults or [None])
+            teamspaces = frozenset({scope.teamspace})
+            kept = [one for one in self.leases[::-1] if one.teamspace == scope.teamspace]
+            assert self.runner.run(leased(self.store, teamspaces=teamspaces)) == kept
 
 
 def test_any_history_of_the_store_agrees_with_a_dictionary() -> None:

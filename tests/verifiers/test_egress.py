@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import time
 from datetime import UTC, datetime
 
@@ -74,6 +75,18 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(mode, fault_peer):
         for session in (out.operator, out.callers):
             answer = await session.request("GET", fault_peer.url)
             assert (answer.status, answer.headers["location"]) == (int(mode), METADATA_URL)
+    assert len(fault_peer.requests) == 2
+
+
+async def test_a_request_may_trust_others_and_keeps_its_connection_to_itself(fault_peer):
+    """Requirement 1: certificates that are trusted for one request open no kept connection to the next."""
+    trusting = ssl.create_default_context()
+    fault_peer.authority.configure_trust(trusting)
+    async with egress() as out:
+        for _ in range(2):
+            assert (await out.operator.request("GET", fault_peer.tls_url, tls=trusting)).status == 200
+            verdict = await refusal(out.operator.request("GET", fault_peer.tls_url))
+            assert "TLS" in verdict.message
     assert len(fault_peer.requests) == 2
 
 

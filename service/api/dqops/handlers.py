@@ -5,9 +5,8 @@ from aiohttp import web
 from service.api.body import read_json
 from service.api.dqops import render
 from service.api.dqops.schemas import load_file
-from service.api.errors import verification_error
 from service.app_keys import CALLER, SHARED, VERIFICATION
-from service.core.errors import Invalid
+from service.core.errors import Invalid, verification_error
 from service.core.names import require_name
 
 

@@ -5,13 +5,13 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from service.api.body import read_json
-from service.api.errors import verification_error
 from service.api.preconditions import if_match, if_none_match, prefers_representation
 from service.api.tiledb import render
 from service.api.tiledb.schemas import RequestSchemas, field_path, load_list_query
+from service.api.validation import require_once, teamspace_id
 from service.app_keys import CALLER, CREDENTIALS, REGISTRY, VERIFICATION
-from service.core.errors import Invalid
-from service.core.names import require_name, teamspace_fault
+from service.core.errors import Invalid, verification_error
+from service.core.names import require_name
 
 SCHEMAS = web.AppKey("TILEDB_SCHEMAS", RequestSchemas)
 
@@ -23,12 +23,8 @@ def _teamspace(request: web.Request) -> str:
     query = request.query
     if not query:
         return ""
-    if repeated := [name for name in _PARAMETERS if len(query.getall(name, ())) > 1]:
-        raise Invalid(dict.fromkeys(repeated, "Give it once."))
-    teamspace = query.get("teamspace_id", "")
-    if fault := teamspace_fault(teamspace):
-        raise Invalid({"teamspace_id": fault})
-    return teamspace
+    require_once(query, _PARAMETERS)
+    return teamspace_id(query)
 
 
 def _name(request: web.Request) -> str:

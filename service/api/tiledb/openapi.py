@@ -6,8 +6,7 @@ from apispec import APISpec
 from marshmallow import Schema, fields
 
 from service.api.openapi import Part, VerificationReportSchema, error_responses
-from service.api.tiledb.schemas import LARGEST_PAGE_SIZE, SLOTS, Choice, Name, RequestSchemas, Slot
-from service.core.names import LONGEST_NAME
+from service.api.tiledb.schemas import LARGEST_PAGE_SIZE, SLOTS, RequestSchemas, Slot
 from verifiers.base import CloudProvider, Kind
 
 _TAG = "credentials"
@@ -76,14 +75,6 @@ def _exclusive(plugin: Any, schema: Schema, *, required: bool) -> dict[str, Any]
 def _describe_field(_self: object, field: fields.Field[Any], **_kwargs: Any) -> dict[str, Any]:
     if isinstance(field, Slot):
         return {"$ref": _ref(_COMPONENTS[field.slot])}
-    if isinstance(field, Choice):
-        return {"enum": list(field.words)}
-    if isinstance(field, Name):
-        return {
-            "minLength": 1,
-            "maxLength": LONGEST_NAME,
-            "pattern": r"^(?!ws_)(?!\.{1,2}$)[^/\\\u0000-\u001f\u007f-\u009f]+$",
-        }
     return {}
 
 

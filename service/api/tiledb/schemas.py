@@ -6,42 +6,16 @@ The payload of each kind comes from its verifier's file; here it gets its slot.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
+from marshmallow import ValidationError, fields
 
+from service.api.validation import Choice, Name, RequestSchema, load, whole
 from service.core.credentials import Change, Draft
 from service.core.errors import Invalid, UnsupportedKind
-from service.core.names import name_fault
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload
 from verifiers.fields import Flag
 from verifiers.registry import Registry
 
 SLOTS = ("credential", "role", "token")
-_LONGEST_ECHO = 64
-_MOST_TOLD = 100
-
-
-class Name(fields.String):
-    """A credential's name."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
-        if not isinstance(value, str):
-            raise ValidationError("Must be a string.")
-        if fault := name_fault(value):
-            raise ValidationError(fault)
-        return value
-
-
-class Choice(fields.String):
-    """One of a few words."""
-
-    def __init__(self, words: tuple[str, ...], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.words = words
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
-        if not isinstance(value, str) or value not in self.words:
-            raise ValidationError(f"Must be one of {', '.join(self.words)}.")
-        return value
 
 
 class Slot(fields.Field[Payload]):
@@ -73,25 +47,13 @@ class Slot(fields.Field[Payload]):
             raise ValidationError({key: error.messages}) from None
 
 
-class RequestSchema(Schema):
-    """Base of the request bodies: strict, and null means absent."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"type": "Must be an object.", "unknown": "Unknown field."}  # noqa: RUF012 - marshmallow's way
+class CredentialSchema(RequestSchema):
+    """What the three request bodies share."""
 
     name = Name(metadata={"description": "Unique in its workspace or teamspace."})
     provider = Choice(tuple(CloudProvider))
     provider_default = Flag(metadata={"description": "Take this one when a job names none for the provider."})
     allowed_in_tasks = Flag(metadata={"description": "Whether tasks may use it."})
-
-    @pre_load
-    def drop_nulls(self, data: Any, **kwargs: Any) -> Any:
-        """Treat null as absent."""
-        if not isinstance(data, Mapping):
-            return data
-        return {name: value for name, value in data.items() if value is not None}
 
 
 class Verifiable(NamedTuple):
@@ -109,7 +71,7 @@ class RequestSchemas:
         whole = {slot: Slot(slot, registry, blank_secrets=False) for slot in SLOTS}
         partial = {slot: Slot(slot, registry, blank_secrets=True) for slot in SLOTS}
         required = {"name": Name(required=True), "provider": Choice(tuple(CloudProvider), required=True)}
-        base = RequestSchema
+        base = CredentialSchema
         self.create = base.from_dict({**required, **whole}, name="CredentialCreateRequest")()
         self.verify = base.from_dict({**required, **whole}, name="CredentialsVerifyRequest")()
         self.update = base.from_dict(dict(partial), name="CredentialUpdateRequest")()
@@ -124,7 +86,7 @@ class RequestSchemas:
         Raises:
             Invalid, UnsupportedKind: with the dotted path of each wrong field.
         """
-        values = _load(self.create, body)
+        values = load(self.create, body)
         payload = _only_payload(values, values["provider"])
         if payload is None:
             raise Invalid({"credential": f"Give exactly one of {', '.join(SLOTS)}."})
@@ -133,12 +95,12 @@ class RequestSchemas:
 
     def load_verifiable(self, body: Any) -> Verifiable:
         """A CredentialsVerifyRequest; the errors are those of `load_draft`."""
-        values = _load(self.verify, body)
+        values = load(self.verify, body)
         return Verifiable(values["name"], values["provider"], _only_payload(values, values["provider"]))
 
     def load_change(self, body: Any) -> Change:
         """A CredentialUpdateRequest; the errors are those of `load_draft`."""
-        values = _load(self.update, body)
+        values = load(self.update, body)
         return Change(
             name=values.get("name"),
             provider=values.get("provider"),
@@ -146,28 +108,6 @@ class RequestSchemas:
             provider_default=values.get("provider_default"),
             allowed_in_tasks=values.get("allowed_in_tasks"),
         )
-
-
-def _load(schema: Schema, body: Any) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = schema.load(body)
-    except ValidationError as error:
-        raise Invalid(dict(_flatten(error.messages, "")[:_MOST_TOLD])) from None
-    return values
-
-
-def _flatten(messages: Any, path: str) -> list[tuple[str, str]]:
-    """marshmallow's tree of messages as dotted paths."""
-    if isinstance(messages, Mapping):
-        found: list[tuple[str, str]] = []
-        for key, below in messages.items():
-            # An unknown field's name is the caller's own text: enough of it to find it, and no more.
-            known = str(key)[:_LONGEST_ECHO]
-            inner = path if key == "_schema" else f"{path}.{known}" if path else known
-            found += _flatten(below, inner)
-        return found
-    sentences = messages if isinstance(messages, list) else [messages]
-    return [(path or "body", " ".join(str(one) for one in sentences))]
 
 
 def _only_payload(values: Mapping[str, Any], provider: str | None) -> Payload | None:
@@ -215,18 +155,8 @@ def load_list_query(query: Mapping[str, str], types: tuple[str, ...]) -> ListQue
     for name, allowed in (("provider", tuple(CloudProvider)), ("type", types)):
         if name in query and query[name] not in allowed:
             wrong[name] = f"Must be one of {', '.join(allowed)}."
-    page = _whole(query, "page", 1, _LARGEST_PAGE, wrong)
-    per_page = _whole(query, "per_page", 100, LARGEST_PAGE_SIZE, wrong)
+    page = whole(query, "page", 1, _LARGEST_PAGE, wrong)
+    per_page = whole(query, "per_page", 100, LARGEST_PAGE_SIZE, wrong)
     if wrong:
         raise Invalid(wrong)
     return ListQuery(query.get("provider"), query.get("type"), page, per_page)
-
-
-def _whole(query: Mapping[str, str], name: str, default: int, largest: int, wrong: dict[str, str]) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= largest:
-        return int(text)
-    wrong[name] = f"Must be a whole number from 1 to {largest}."
-    return default

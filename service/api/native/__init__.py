@@ -1,0 +1,1 @@
+"""The native API: what neither dialect has, under /v1."""

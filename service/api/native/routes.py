@@ -1,0 +1,20 @@
+"""The table of routes."""
+
+from aiohttp import web
+
+from service.api.native import handlers
+
+PREFIX = "/v1"
+OAUTH_PREFIX = "/v1/google"
+"""Whose errors carry OAuth's fields too."""
+
+AWS_CREDENTIALS = "/v1/aws/credentials"
+GOOGLE_TOKEN = "/v1/google/token"  # noqa: S105 - a path
+
+ROUTES = [
+    web.get("/v1/resolve", handlers.get_resolve),
+    web.post("/v1/credentials/{id:[^/]+}/lease", handlers.post_lease),
+    web.get("/v1/leases", handlers.get_leases),
+    web.get(AWS_CREDENTIALS, handlers.get_aws_credentials),
+    web.post(GOOGLE_TOKEN, handlers.post_google_token),
+]
