@@ -20,9 +20,12 @@ from verifiers.gcp_grant import LONGEST_ASSERTION, ask_for_token, error_code, re
 from verifiers.lease_terms import LeaseScope, LeaseTerms, Material, MaterialForm, TermsRefused
 from verifiers.verdict import Fault, NotVerified, Reason, Verdict, unknown
 
-READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
 READ_WRITE = "https://www.googleapis.com/auth/devstorage.read_write"
-"""https://cloud.google.com/storage/docs/oauth-scopes. The widest, `full_control`, adds policies and ACLs alone."""
+"""Of a token that leaves without a boundary: https://cloud.google.com/storage/docs/oauth-scopes. The widest,
+`full_control`, adds policies and ACLs alone."""
+TO_NARROW = "https://www.googleapis.com/auth/cloud-platform"
+"""Of a token that is narrowed and never leaves: what Google's pages and libraries exchange
+(https://cloud.google.com/iam/docs/create-downscoped-short-lived-credentials). The boundary says what is left of it."""
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
@@ -108,7 +111,7 @@ async def lease(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
     scope = terms.scope
     boundary = None if scope is None else await asyncio.to_thread(access_boundary, scope)
     asked = run.now()  # before the call: no token ends earlier than is said
-    oauth_scope = READ_WRITE if scope is None or scope.access.writes else READ_ONLY
+    oauth_scope = READ_WRITE if boundary is None else TO_NARROW
     lifetime = max(terms.seconds, SHORTEST_ASSERTION)
     assertion = await sign(read_key(payload), oauth_scope, int(asked.timestamp()), lifetime)
     token = _token(await redeem(assertion, run), asked, None)

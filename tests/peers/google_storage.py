@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+EVERYTHING = "https://www.googleapis.com/auth/cloud-platform"
 SCOPES = "https://www.googleapis.com/auth/devstorage."
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -112,9 +113,9 @@ class Rights:
 
     def allow(self, permission: str, bucket: str, *, name: str = "", list_prefix: str = "") -> bool:
         """Whether the token lets its holder do this to an object, or to the bucket if there is no name."""
-        if self.scope not in {f"{SCOPES}read_only", f"{SCOPES}read_write"}:
+        if self.scope not in {f"{SCOPES}read_only", f"{SCOPES}read_write", EVERYTHING}:
             return False
-        if permission in CHANGES and self.scope != f"{SCOPES}read_write":
+        if permission in CHANGES and self.scope == f"{SCOPES}read_only":
             return False
         resource = f"projects/_/buckets/{bucket}" + (f"/objects/{name}" if name else "")
         return self.rules is None or any(one.allows(permission, bucket, resource, list_prefix) for one in self.rules)
