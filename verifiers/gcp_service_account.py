@@ -9,7 +9,7 @@ from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload, R
 from verifiers.fields import PayloadSchema, Secret, Text
 from verifiers.gcp_grant import AUDIENCE, read_key, redeem, sign
 from verifiers.gcp_grant import REJECTIONS as REJECTIONS
-from verifiers.gcp_lease import READ_ONLY, lease
+from verifiers.gcp_lease import lease
 from verifiers.google_key_file import KeyFile
 from verifiers.verdict import WORKS, Reason, Verdict
 
@@ -48,6 +48,9 @@ class ServiceAccountSchema(PayloadSchema):
         read = KeyFile.parse(data["key_text"])
         return {**data, "account_id": read.client_email, "key_id": read.key_id}
 
+
+READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
+"""What a probe asks for: the least that Cloud Storage has."""
 
 KIND = Kind(
     CloudProvider.GCP,

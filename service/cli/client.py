@@ -25,12 +25,12 @@ SECONDS = 30.0
 
 LARGEST_ANSWER = 262_144  # bytes; a lease has three
 _LONGEST_TOKEN = 16_384
+_ROOM = 16  # for `Bearer ` and a line end around it
 _LONGEST_TOLD = 600
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _UNFIT_URL = re.compile(r"[^\x21-\x7e]")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]+")
-_BEARER = "bearer "
 
 
 class NoAnswer(Exception):
@@ -54,9 +54,8 @@ def read_token(file: Path | None, text: str | None) -> str:
         place, found = str(file), _read(file)
     if not found.strip():
         raise NoAnswer(f"{one_line(place)} is empty." if file else _NO_TOKEN)
-    token = found.strip()
-    if token[: len(_BEARER)].lower() == _BEARER:
-        token = token[len(_BEARER) :].lstrip(" ")
+    scheme, _, rest = found.strip().partition(" ")
+    token = rest.lstrip(" ") if scheme.lower() == "bearer" else found.strip()
     if len(token) > _LONGEST_TOKEN or not _TOKEN.fullmatch(token):
         raise NoAnswer(f"{one_line(place)} holds no API key or token: it must be one, on one line.")
     return token
@@ -68,7 +67,7 @@ _NO_TOKEN = "There is no token: name its file with --token-file or VOUCH_TOKEN_F
 def _read(file: Path) -> str:
     try:
         with file.open(encoding="utf-8", errors="replace") as opened:
-            return opened.read(_LONGEST_TOKEN + len(_BEARER) + 2)
+            return opened.read(_LONGEST_TOKEN + _ROOM)
     except OSError as error:
         raise NoAnswer(f"{one_line(str(file))} can't be read: {error.strerror or type(error).__name__}.") from None
 
@@ -161,7 +160,10 @@ class Client:
         try:
             connection.request(method, f"{parts.path}{target}", body=body, headers=headers)
             answer = connection.getresponse()
-            return answer.status, answer.read(LARGEST_ANSWER + 1)
+            raw = answer.read(LARGEST_ANSWER + 1)
+            if answer.length and len(raw) <= LARGEST_ANSWER:
+                raise http.client.IncompleteRead(b"")
+            return answer.status, raw
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise NoAnswer(f"{self.url} can't be reached: {_cause(error)}.") from None
         finally:
