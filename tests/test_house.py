@@ -47,7 +47,13 @@ ROOMS: dict[str, Room] = {
         never=WEB | SDKS | DATABASES | CLIENTS | {"marshmallow", "click"},
     ),
     "service.storage": Room(
-        ours=("service.core.store", "service.core.model", "service.core.errors", "service.core.audit"),
+        ours=(
+            "service.core.store",
+            "service.core.kept",
+            "service.core.model",
+            "service.core.errors",
+            "service.core.audit",
+        ),
         never=WEB | SDKS | CLIENTS | {"marshmallow", "cryptography", "click"},
     ),
     # What the dialects share. It knows none of them.

@@ -18,13 +18,12 @@ from service.core.errors import (
     NotLeasable,
     verification_error,
 )
+from service.core.kept import Lease, ListedLease
 from service.core.lanes import Lanes, Quota
 from service.core.model import (
     Caller,
     Credential,
     Family,
-    Lease,
-    ListedLease,
     Permission,
     Principal,
     PrincipalKind,

@@ -113,7 +113,10 @@ class Credential(NamedTuple):
     and `text` or `binary` for its type.
 
     `version` counts payloads (the envelope is bound to it), `revision` counts changes of any kind (the ETag).
-    `public` is the canonical JSON of the payload's public fields, `verification` the last known report as JSON.
+    `public` is the canonical JSON of the payload's public fields, `verification` the last known report as JSON, and
+    `attempt` the report of a later verification that could say nothing.
+
+    `payload_changed_at` is when the payload became what it is, `expires_at` when it ends by itself, if it tells.
     """
 
     id: str
@@ -132,6 +135,9 @@ class Credential(NamedTuple):
     public: str
     status: str | None
     verification: str | None
+    attempt: str | None
+    payload_changed_at: Timestamp
+    expires_at: Timestamp | None
 
     @property
     def scope(self) -> Scope:
@@ -149,41 +155,6 @@ class Sealed(NamedTuple):
 
     key_id: str
     envelope: bytes
-
-
-class Lease(NamedTuple):
-    """That somebody got short-lived material of a credential, and until when; never the material.
-
-    `narrowed_to` is the canonical JSON of the scope that was asked for, None for all that the credential may do.
-    The credential may be gone by now: its name is the one it had.
-    """
-
-    id: str
-    workspace: str
-    teamspace: str
-    credential_id: str
-    credential_name: str
-    provider: str
-    type: str
-    purpose: str
-    narrowed_to: str | None
-    caller_kind: str
-    caller_id: str
-    caller_name: str
-    issued_at: Timestamp
-    expires_at: Timestamp
-
-
-class ListedLease(NamedTuple):
-    """A lease in a list. `seq` orders them: later ones have greater numbers.
-
-    `caller_revoked` says whether its API key was revoked, or expired, or its user deleted since; None where that can't
-    be known here, as for tokens.
-    """
-
-    seq: int
-    lease: Lease
-    caller_revoked: bool | None
 
 
 class ApiKey(NamedTuple):

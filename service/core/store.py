@@ -1,12 +1,27 @@
 """The store, as the core sees it: ciphertext and metadata. Every method is one transaction, all or nothing."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from service.core.audit import AuditRecord
-from service.core.model import ApiKey, Credential, Lease, ListedLease, Scope, Sealed, Timestamp, User
+from service.core.kept import (
+    Due,
+    Event,
+    Filters,
+    KeptReport,
+    KeptVersion,
+    Lease,
+    ListedLease,
+    Outgoing,
+    Watch,
+)
+from service.core.model import ApiKey, Credential, Scope, Sealed, Timestamp, User
 
 LEASE_KEPT_DAYS: Final = 30
 """How long a lease is listed after its end. The audit trail has it for good."""
+
+REPORTS_KEPT: Final = 50
+"""Verifications in the history of one credential; the oldest goes first."""
 
 
 class Store(Protocol):
@@ -31,11 +46,16 @@ class Store(Protocol):
     async def holds_secrets(self) -> bool:
         """Whether any sealed record is there: then a missing canary is no new store."""
 
-    async def create_credential(self, credential: Credential, sealed: Sealed, audit: AuditRecord) -> None:
+    async def create_credential(
+        self, credential: Credential, sealed: Sealed, audit: AuditRecord, *, report: KeptReport | None = None
+    ) -> None:
         """Add a credential. If it is its provider's default in its scope, the previous default loses the flag.
 
+        An access credential is due for verification at once (a schedule spreads what is due). `report` is the
+        verification that came before it, for its history: the credential has its verdict already.
+
         Raises:
-            NameTaken: the scope has one of that name.
+            NameTaken: the scope has one of that name, or there is one of that id anywhere.
         """
 
     async def get_credential(self, scope: Scope, name: str) -> Credential | None:
@@ -55,26 +75,149 @@ class Store(Protocol):
     ) -> tuple[list[Credential], int]:
         """Credentials of a scope by name (by code point), and how many match in all."""
 
+    async def scan_credentials(
+        self,
+        workspace: str,
+        teamspace: str,
+        families: tuple[str, ...],
+        filters: Filters,
+        *,
+        after: tuple[str, str] | None,
+        limit: int,
+    ) -> tuple[list[Credential], tuple[str, str] | None]:
+        """Credentials of a scope by family and name, from a place on.
+
+        Args:
+            workspace: whose.
+            teamspace: where; empty for the workspace level.
+            families: of which families, in the order of the list.
+            filters: which of them.
+            after: the family and name that the page before ended with; None for the first.
+            limit: at most so many.
+
+        Returns:
+            The page, and where the next one goes on; None if nothing is left. A page may be short, even empty, and
+            still have a next one: the work for one is bounded however few credentials fit the filters.
+        """
+
     async def update_credential(
-        self, credential: Credential, sealed: Sealed | None, audit: AuditRecord, *, expected_revision: int
+        self,
+        credential: Credential,
+        sealed: Sealed | None,
+        audit: AuditRecord,
+        *,
+        expected_revision: int,
+        keep_versions: int | None = None,
+        report: KeptReport | None = None,
     ) -> bool:
         """Replace a record by its id, if its revision is still the expected one; False if it is not, or it is gone.
 
-        `sealed` None leaves the envelope as it is. Becoming its provider's default takes the flag from the previous one
-        (whose revision and `updated_at` change too).
+        `sealed` None leaves the envelope as it is; another one makes the credential due for verification at once.
+        `keep_versions` keeps the payload that is replaced, with its envelope, and at most so many such; None keeps none
+        and touches none. `report` is as for `create_credential`. Becoming its provider's default takes the flag from
+        the previous one (whose revision and `updated_at` change too).
 
         Raises:
             NameTaken: the new name is another's.
         """
 
-    async def delete_credential(self, credential: Credential, audit: AuditRecord) -> bool:
-        """Remove a record, if its revision is still the one given; False if it is not, or it is gone."""
+    async def delete_credential(
+        self, credential: Credential, audit: AuditRecord, *, event: Event | None = None
+    ) -> bool:
+        """Remove a record and all that hangs on it, if its revision is still the one given; False if it is not, or it
+        is gone. `event` is kept until it is delivered."""
 
-    async def record_verdict(self, credential: Credential, status: str, verification: str, audit: AuditRecord) -> bool:
-        """Keep the last known verdict on a payload, if the record still has the version it was reached on.
+    async def record_report(
+        self,
+        credential: Credential,
+        report: KeptReport,
+        audit: AuditRecord | None,
+        *,
+        watch: Watch | None,
+        event: Event | None = None,
+    ) -> bool | None:
+        """Keep what a verification said, if the record still has the version that it was about.
 
-        The revision goes up by one (the representation changes), `updated_at` stays.
+        It goes into the history, of which the newest `REPORTS_KEPT` stay. A known verdict becomes the credential's
+        `status` and `verification`, and its `attempt` is none any more; one that is `unknown` becomes its `attempt`
+        alone. The revision goes up by one (the representation changes), `updated_at` stays.
+
+        Args:
+            credential: as it was read.
+            report: what was said.
+            audit: None for none.
+            watch: when it is due next. Ignored if the claim is not its any more; a shared credential is watched from
+                its first known verdict on. None leaves it as it is.
+            event: kept until it is delivered, if the status changes by this.
+
+        Returns:
+            Whether the status changed; None if nothing was kept, because the record is gone or has another version.
         """
+
+    async def list_reports(
+        self, workspace: str, credential_id: str, *, before: int | None, limit: int
+    ) -> list[KeptReport]:
+        """The history of a credential, newest first: those of a smaller `seq` than `before`."""
+
+    async def list_versions(self, workspace: str, credential_id: str) -> list[KeptVersion]:
+        """The payloads of a credential that were rotated away and kept, newest first."""
+
+    async def get_sealed_version(
+        self, workspace: str, credential_id: str, version: int
+    ) -> tuple[KeptVersion, Sealed] | None:
+        """One of them, with its envelope, which is bound to that version."""
+
+    async def count_watched(self, lane: str) -> int:
+        """How many credentials of a lane are watched; may be rough."""
+
+    async def claim_due(self, lane: str, *, now: Timestamp, until: Timestamp, claim: str, limit: int) -> list[Due]:
+        """Take credentials whose turn it is: longest due first, nobody else gets them before `until`.
+
+        Args:
+            lane: a provider's, or `shared`.
+            now: what is due by then is due.
+            until: when others may take them, should nothing come of it.
+            claim: tells this taker from others.
+            limit: at most so many. None at all while the lane is paused.
+        """
+
+    async def put_off(self, credential_id: str, watch: Watch) -> bool:
+        """Say when a claimed credential is due next, without a verdict; False if the claim is not its any more."""
+
+    async def pause_lane(self, lane: str, until: Timestamp) -> None:
+        """Let nobody take credentials of a lane until then; a later end stays."""
+
+    async def claim_expiring(
+        self, before: Timestamp, event: Callable[[Credential], Event | None], *, limit: int
+    ) -> list[Credential]:
+        """Credentials that end before a time and whose end nobody was warned of: each is given once.
+
+        Args:
+            before: when they end at the latest.
+            event: makes the event that is kept until it is delivered; called in the transaction, must do nothing else.
+            limit: at most so many.
+        """
+
+    async def append_event(self, event: Event) -> None:
+        """Keep an event until it is delivered."""
+
+    async def claim_events(self, *, now: Timestamp, until: Timestamp, claim: str, limit: int) -> list[Outgoing]:
+        """Take events that are to be delivered, oldest first; nobody else gets them before `until`."""
+
+    async def finish_event(self, outgoing: Outgoing) -> bool:
+        """Drop an event that was delivered or given up; False if the claim is not its any more."""
+
+    async def retry_event(self, outgoing: Outgoing, due_at: Timestamp) -> bool:
+        """Count a failed attempt and say when the next one is due; False if the claim is not its any more."""
+
+    async def count_events(self) -> int:
+        """How many events are not delivered yet."""
+
+    async def get_secret(self, name: str) -> Sealed | None:
+        """A sealed secret of the service itself."""
+
+    async def add_secret(self, name: str, sealed: Sealed) -> bool:
+        """Keep one, unless there is one of that name already: then False, and that one stays."""
 
     async def append_audit(self, audit: AuditRecord) -> None:
         """Keep a record of something that wrote nothing else."""

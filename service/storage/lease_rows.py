@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from service.core.audit import AuditRecord
-from service.core.model import Lease, ListedLease, Timestamp, timestamp
+from service.core.kept import Lease, ListedLease
+from service.core.model import Timestamp, timestamp
 from service.core.store import LEASE_KEPT_DAYS
 from service.storage import audit_rows
 from service.storage.rows import LEASE, MAX_INTEGER, lease_row, listed_lease

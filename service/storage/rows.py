@@ -4,7 +4,8 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
-from service.core.model import ApiKey, Credential, Lease, ListedLease, Role, User, timestamp
+from service.core.kept import Lease, ListedLease
+from service.core.model import ApiKey, Credential, Role, User, timestamp
 
 Row = tuple[Any, ...]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from service.core.audit import AuditRecord
 from service.core.errors import RefusesToStart
-from service.core.model import ApiKey, Credential, Lease, ListedLease, Scope, Sealed, Timestamp, User, timestamp
+from service.core.kept import Lease, ListedLease
+from service.core.model import ApiKey, Credential, Scope, Sealed, Timestamp, User, timestamp
 from service.storage import audit_rows, canary_rows, credential_rows, lease_rows, principal_rows
 from service.storage.connection import Condition, connect, error_name
 from service.storage.migrations import Migration, load

@@ -8,7 +8,8 @@ import pytest
 
 from service.core.audit import Action
 from service.core.errors import StoreUnavailable
-from service.core.model import Lease, PrincipalKind, Role, Scope, User, timestamp
+from service.core.kept import Lease
+from service.core.model import PrincipalKind, Role, Scope, User, timestamp
 from service.core.store import LEASE_KEPT_DAYS, Store
 from tests.contracts.records import (
     ELSEWHERE,

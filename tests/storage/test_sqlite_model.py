@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from service.core.audit import Action
 from service.core.errors import NameTaken
-from service.core.model import Credential, Lease, Scope, Sealed
+from service.core.kept import Lease
+from service.core.model import Credential, Scope, Sealed
 from service.storage.sqlite import open_sqlite
 from tests.contracts.records import HERE, TEAM, a_credential, a_lease, an_audit, changed, lease, leased
 

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from service.api.errors import Failure
 from service.api.native.schemas import cursor
+from service.core.kept import Lease, ListedLease
 from service.core.leases import Granted
-from service.core.model import Lease, ListedLease
 from service.core.resolution import Resolved
 from verifiers.lease_terms import Material
 from verifiers.registry import Registry
