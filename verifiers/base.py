@@ -58,7 +58,7 @@ class Kind:
     """A kind of credential: everything the service needs to store, redact, document and route it.
 
     `slot` is the pair of keys it sits under in a TileDB request, such as `("credential", "aws")`; None keeps it off
-    that wire.
+    that wire. `ends` says when a payload ends by itself, if its material tells.
     """
 
     provider: str
@@ -66,6 +66,7 @@ class Kind:
     title: str
     schema: SchemaClass
     slot: tuple[str, str] | None = None
+    ends: Callable[["Payload"], datetime | None] | None = None
 
     @cached_property
     def secret_fields(self) -> tuple[str, ...]:
@@ -111,6 +112,11 @@ class Payload:
 
     def __getitem__(self, name: str) -> Any:
         return self.secret.get(name, self.public.get(name))
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends by itself, aware, in UTC; None if nothing in it tells."""
+        return None if self.kind.ends is None else self.kind.ends(self)
 
     @property
     def target(self) -> str | None:

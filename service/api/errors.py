@@ -21,6 +21,8 @@ _STATUSES: Mapping[type[domain.VouchError], HTTPStatus] = {
     domain.NoSuchCredential: HTTPStatus.NOT_FOUND,
     domain.NameTaken: HTTPStatus.CONFLICT,
     domain.Stale: HTTPStatus.PRECONDITION_FAILED,
+    domain.Conflict: HTTPStatus.CONFLICT,
+    domain.NoSuchVersion: HTTPStatus.NOT_FOUND,
     domain.LastVerdictFailed: HTTPStatus.CONFLICT,
     domain.NotLeasable: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.VerificationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -1,37 +1,13 @@
 """Access credentials: every rule and every permission."""
 
-from dataclasses import dataclass
-
-import orjson
-
+from service.core.changes import Change, Draft, Vet, as_payload, expiry, merge, require_version, vetted
 from service.core.errors import Invalid, UnsupportedKind
-from service.core.model import Caller, Credential, Permission
+from service.core.model import Caller, Credential, Key, Named, Permission, Scope
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Named, Records, Unseal, canonical
+from service.core.records import Applied, Records, Unseal, require_match
 from verifiers.base import Payload, Verifier
 from verifiers.registry import Registry
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A credential to be created."""
-
-    name: str
-    payload: Payload
-    provider_default: bool = False
-    allowed_in_tasks: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What to change; None leaves a thing as it is. An empty secret in the payload means the stored one."""
-
-    name: str | None = None
-    provider: str | None = None
-    payload: Payload | None = None
-    provider_default: bool | None = None
-    allowed_in_tasks: bool | None = None
 
 
 class Credentials:
@@ -41,22 +17,38 @@ class Credentials:
         self._records = records
         self._registry = registry
 
-    async def create(self, caller: Caller, teamspace: str, draft: Draft) -> Credential:
+    async def create(self, caller: Caller, teamspace: str, draft: Draft, vet: Vet | None = None) -> Credential:
         """Store a new credential.
 
+        Args:
+            caller: who asks.
+            teamspace: where, empty for the workspace level.
+            draft: what.
+            vet: verifies it before it is saved; None saves it as it is.
+
         Raises:
+            VerificationFailed: the provider refused it: nothing is saved.
             NotAllowed: the caller may not write there.
             Invalid: the name is not allowed.
             NameTaken: the scope has one of that name.
         """
         scope = authorize(caller.principal, Permission.WRITE, teamspace)
         require_name(draft.name)
-        kind = draft.payload.kind
+        report = None if vet is None else await vetted(vet, draft.payload)
+        return await self._records.add(caller, self.new(scope, draft)._replace(report=report))
+
+    def new(self, scope: Scope, draft: Draft, id_: str | None = None) -> Applied:
+        """The first revision of a credential; nothing is stored yet."""
+        payload = draft.payload
+        kind = payload.kind
         credential = self._records.new(
-            scope, draft.name, provider=kind.provider, type_=kind.type, public=draft.payload.public
-        )._replace(provider_default=draft.provider_default, allowed_in_tasks=draft.allowed_in_tasks)
-        await self._records.add(caller, credential, draft.payload.secret)
-        return credential
+            scope, draft.name, provider=kind.provider, type_=kind.type, public=payload.public, id_=id_
+        )._replace(
+            provider_default=draft.provider_default,
+            allowed_in_tasks=draft.allowed_in_tasks,
+            expires_at=expiry(payload),
+        )
+        return Applied(credential, payload.secret)
 
     async def get(self, caller: Caller, teamspace: str, name: str) -> Credential:
         """The metadata of one credential; no envelope is opened.
@@ -82,7 +74,13 @@ class Credentials:
         return await self._records.page(scope, provider=provider, type_=type_, offset=offset, limit=limit)
 
     async def update(
-        self, caller: Caller, teamspace: str, name: str, change: Change, if_match: frozenset[str] | None
+        self,
+        caller: Caller,
+        teamspace: str,
+        name: str,
+        change: Change,
+        if_match: frozenset[str] | None,
+        vet: Vet | None = None,
     ) -> Credential:
         """Change a credential.
 
@@ -92,20 +90,39 @@ class Credentials:
             name: its present name.
             change: what to change.
             if_match: tags of which one must be the record's; None for whatever it is.
+            vet: verifies what it will be before it is saved; None saves it as it is.
 
         Raises:
             NotAllowed, NoSuchCredential, NameTaken: as for the others.
             Invalid: the change contradicts the record; fields of the payload are named `payload.…`.
             Stale: `if_match` does not hold any more.
+            VerificationFailed: the provider refused it: nothing is saved.
+            Conflict: the payload was changed by somebody else meanwhile: nothing is saved.
         """
         scope = authorize(caller.principal, Permission.WRITE, teamspace)
+        return await self.change(caller, Named(scope, name), change, if_match, vet)
+
+    async def change(
+        self, caller: Caller, key: Key, change: Change, if_match: frozenset[str] | None, vet: Vet | None
+    ) -> Credential:
+        """The same wherever it is, for whoever has been authorized."""
         if change.name is not None:
             require_name(change.name)
+        report, version = None, None
+        if vet is not None:
+            # Before its turn: a provider that hangs must not hold up others who want the record.
+            current, unseal = await self._records.find(key)
+            require_match(current, if_match)
+            version = current.version
+            applied = await merge(current, unseal, change)
+            secret = await unseal() if applied.secret is None else dict(applied.secret)
+            report = await vetted(vet, self.payload(applied.credential, secret))
 
         async def apply(current: Credential, unseal: Unseal) -> Applied:
-            return await _apply(current, unseal, change)
+            require_version(current, version)
+            return (await merge(current, unseal, change))._replace(report=report)
 
-        return await self._records.change(caller, Named(scope, name), apply, if_match)
+        return await self._records.change(caller, key, apply, if_match)
 
     async def delete(self, caller: Caller, teamspace: str, name: str, if_match: frozenset[str] | None) -> None:
         """Remove a credential; the arguments and errors are those of `update`."""
@@ -125,8 +142,15 @@ class Credentials:
         credential, unseal = await self._records.find(Named(scope, name))
         if credential.provider != provider:
             raise Invalid({"provider": f"The stored credential belongs to {credential.provider}."})
-        kind = verifier_of(self._registry, credential.provider, credential.type).kind
-        return credential, Payload(kind, orjson.loads(credential.public), await unseal())
+        return credential, self.payload(credential, await unseal())
+
+    def payload(self, credential: Credential, secret: dict[str, str]) -> Payload:
+        """The payload of a credential whose secret is open.
+
+        Raises:
+            UnsupportedKind: its kind has no verifier any more.
+        """
+        return as_payload(verifier_of(self._registry, credential.provider, credential.type).kind, credential, secret)
 
 
 def verifier_of(registry: Registry, provider: str, type_: str) -> Verifier:
@@ -139,51 +163,3 @@ def verifier_of(registry: Registry, provider: str, type_: str) -> Verifier:
     if verifier is None:
         raise UnsupportedKind(f"Nothing here verifies {provider} credentials of the type {type_}.")
     return verifier
-
-
-async def _apply(current: Credential, unseal: Unseal, change: Change) -> Applied:
-    """The record as it will be, and its new secret if the payload changes."""
-    changed = current._replace(
-        name=current.name if change.name is None else change.name,
-        provider_default=_either(change.provider_default, current.provider_default),
-        allowed_in_tasks=_either(change.allowed_in_tasks, current.allowed_in_tasks),
-    )
-    payload = change.payload
-    if payload is None:
-        if change.provider not in (None, current.provider):
-            raise Invalid({"provider": f"Changing the provider to {change.provider} needs its payload too."})
-        return changed, None
-    if payload.kind.provider != (change.provider or current.provider):
-        raise Invalid({"payload": f"Belongs to {payload.kind.provider}: send that as the provider too."})
-    public = canonical(payload.public)
-    secret = dict(payload.secret)
-    if blank := [name for name, value in secret.items() if not value]:
-        _require_same(current, payload, blank)
-        public = current.public
-    if len(blank) == len(secret) and _is_same(current, payload):
-        return changed, None
-    if blank:
-        stored = await unseal()
-        if missing := [name for name in blank if name not in stored]:
-            raise Invalid({f"payload.{name}": "Nothing is stored for it: send the secret." for name in missing})
-        secret |= {name: stored[name] for name in blank}
-    return changed._replace(provider=payload.kind.provider, type=payload.kind.type, public=public), secret
-
-
-def _either(new: bool | None, old: bool) -> bool:
-    return old if new is None else new
-
-
-def _is_same(current: Credential, payload: Payload) -> bool:
-    """Whether a payload is of the stored one's kind and has its public fields; derived ones follow from the secret."""
-    kind = payload.kind
-    stored = orjson.loads(current.public)
-    kept = {name: value for name, value in stored.items() if name not in kind.derived_fields}
-    return (current.provider, current.type) == (kind.provider, kind.type) and dict(payload.public) == kept
-
-
-def _require_same(current: Credential, payload: Payload, blank: list[str]) -> None:
-    """An empty secret stands for the stored one only beside the same public fields (requirement 12)."""
-    if _is_same(current, payload):
-        return
-    raise Invalid({f"payload.{name}": "Send the secret again: the other fields have changed." for name in blank})

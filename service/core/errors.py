@@ -72,6 +72,18 @@ class Stale(VouchError):
     code = 1202
 
 
+class Conflict(VouchError):
+    """Somebody else was faster; doing it again may work."""
+
+    code = 1204
+
+
+class NoSuchVersion(VouchError):
+    """The credential has no such replaced payload any more, or none at all."""
+
+    code = 1205
+
+
 class LastVerdictFailed(VouchError):
     """The last that is known of the credential is that it does not work."""
 

@@ -3,13 +3,11 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import orjson
-
 from service.core import audit
+from service.core.changes import as_payload
 from service.core.credentials import verifier_of
 from service.core.errors import (
     Invalid,
@@ -24,6 +22,7 @@ from service.core.model import (
     Caller,
     Credential,
     Family,
+    Identified,
     Permission,
     Principal,
     PrincipalKind,
@@ -31,10 +30,11 @@ from service.core.model import (
 )
 from service.core.names import is_label
 from service.core.permissions import authorize, require
-from service.core.records import Identified, Records, canonical
+from service.core.probing import StartRun
+from service.core.records import Records, canonical
 from service.core.store import Store
 from verifiers import lease_terms, leasing
-from verifiers.base import Payload, Run
+from verifiers.base import Payload
 from verifiers.lease_terms import LeaseScope, LeaseTerms, Material
 from verifiers.registry import Registry
 
@@ -93,7 +93,7 @@ class Leases:
         records: Records,
         registry: Registry,
         *,
-        start_run: Callable[[], Run],
+        start_run: StartRun,
         deadline: float,
         lanes: Lanes,
         quota: Quota,
@@ -138,8 +138,8 @@ class Leases:
             external_id=request.external_id,
         )
         kind = verifier_of(self._registry, credential.provider, credential.type).kind
-        payload = Payload(kind, orjson.loads(credential.public), await unseal())
-        material = await self._lease(payload, terms)
+        payload = as_payload(kind, credential, await unseal())
+        material = await self._lease(principal.workspace, payload, terms)
         lease = _lease(caller, lease_id, credential, request, material)
         told = f"done: lease {lease_id} until {lease.expires_at}"
         record = audit.record(caller, credential.scope, audit.Action.LEASE, credential.id, told)
@@ -212,11 +212,12 @@ class Leases:
                 "The credential did not work when it was last verified. Verify it again, mend it, or lease with force."
             )
 
-    async def _lease(self, payload: Payload, terms: LeaseTerms) -> Material:
+    async def _lease(self, workspace: str, payload: Payload, terms: LeaseTerms) -> Material:
         verifier = verifier_of(self._registry, payload.kind.provider, payload.kind.type)
         try:
             async with self._lanes.enter(f"lease:{payload.kind.provider}"):
-                return await leasing.lease(verifier, payload, terms, self._start_run(), self._deadline)
+                run = await self._start_run(workspace)
+                return await leasing.lease(verifier, payload, terms, run, self._deadline)
         except lease_terms.TermsRefused as refused:
             raise Invalid(refused.fields) from None
         except lease_terms.NotLeasable as refused:

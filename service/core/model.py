@@ -66,6 +66,8 @@ class PrincipalKind(StrEnum):
     WORKLOAD = "workload"
     """A Kubernetes service account or a CI job, with a token of its own issuer."""
     ANONYMOUS = "anonymous"
+    SERVICE = "service"
+    """vouch itself, when its own schedule says so."""
     OPERATOR = "operator"
     """Somebody at the command line, beside the data folder."""
 
@@ -104,6 +106,25 @@ class Scope(NamedTuple):
     workspace: str
     teamspace: str = ""
     family: str = Family.ACCESS.value
+
+
+class Named(NamedTuple):
+    """Where a credential is, by its name: unique in a scope."""
+
+    scope: Scope
+    name: str
+
+
+class Identified(NamedTuple):
+    """The same by its id, wherever in a workspace it is. `teamspaces` are those of whoever asks; None is all."""
+
+    workspace: str
+    id: str
+    teamspaces: frozenset[str] | None
+
+
+Key = Named | Identified
+"""Which credential is meant."""
 
 
 class Credential(NamedTuple):

@@ -1,44 +1,27 @@
 """What access and shared credentials have in common: a sealed record, changed by revisions, every write audited."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
 import orjson
 
 from service.core import audit
 from service.core.envelope import Envelope, binding
 from service.core.errors import EnvelopeBroken, NoSuchCredential, Stale, StoreUnavailable
-from service.core.model import Caller, Credential, Scope, Sealed, timestamp
+from service.core.events import Events, EventType
+from service.core.kept import Filters
+from service.core.model import Caller, Credential, Key, Named, Scope, Sealed, timestamp
 from service.core.store import Store
+from service.core.turns import CROWDED, Turns
+from service.core.verdicts import Trigger, judged, kept_report
+from verifiers.verdict import Report
 
 # Writers in other processes collide with ours rarely; each round lets at least one of all through.
 _ROUNDS = 16
-_CROWDED = "Too many writers want this record at once."
 
-
-class Named(NamedTuple):
-    """A record by its name, where that is unique."""
-
-    scope: Scope
-    name: str
-
-
-class Identified(NamedTuple):
-    """A record by its id, wherever in a workspace it is. `teamspaces` are those of whoever asks; None is all."""
-
-    workspace: str
-    id: str
-    teamspaces: frozenset[str] | None
-
-
-Key = Named | Identified
-"""Which record is meant."""
 
 Secret = Mapping[str, str]
 """The secret fields of a payload, by name."""
@@ -46,8 +29,19 @@ Secret = Mapping[str, str]
 Unseal = Callable[[], Awaitable[dict[str, str]]]
 """Opens a record's secret fields."""
 
-Applied = tuple[Credential, Secret | None]
-"""A record as it will be, and its new secret if that changes."""
+
+class Applied(NamedTuple):
+    """A record as it will be.
+
+    `secret` is the new one if the payload changes, `report` what its verification said if there was one,
+    `keep_versions` how many replaced payloads are kept if this one is to be.
+    """
+
+    credential: Credential
+    secret: Secret | None = None
+    report: Report | None = None
+    keep_versions: int | None = None
+
 
 Apply = Callable[[Credential, Unseal], Awaitable[Applied]]
 """Says what becomes of a record."""
@@ -68,24 +62,32 @@ class Records:
     Args:
         store: where they are kept.
         envelope: seals and opens them.
+        events: who is told.
         now: the time.
         turn_seconds: how long a change waits for others of the same record.
     """
 
     def __init__(
-        self, store: Store, envelope: Envelope, now: Callable[[], datetime] = _now, turn_seconds: float = 5.0
+        self,
+        store: Store,
+        envelope: Envelope,
+        events: Events,
+        now: Callable[[], datetime] = _now,
+        turn_seconds: float = 5.0,
     ) -> None:
         self._store = store
         self._envelope = envelope
+        self._events = events
         self._now = now
-        self._turn_seconds = turn_seconds
-        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns(turn_seconds)
 
-    def new(self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any]) -> Credential:
-        """The first revision of a record; nothing is stored yet."""
+    def new(
+        self, scope: Scope, name: str, *, provider: str, type_: str, public: Mapping[str, Any], id_: str | None = None
+    ) -> Credential:
+        """The first revision of a record, under an id of its own if none is given; nothing is stored yet."""
         now = timestamp(self._now())
         return Credential(
-            id=str(uuid.uuid4()),
+            id=id_ or str(uuid.uuid4()),
             workspace=scope.workspace,
             teamspace=scope.teamspace,
             family=scope.family,
@@ -101,17 +103,26 @@ class Records:
             public=canonical(public),
             status=None,
             verification=None,
+            attempt=None,
+            payload_changed_at=now,
+            expires_at=None,
         )
 
-    async def add(self, caller: Caller, credential: Credential, secret: Secret) -> None:
+    async def add(self, caller: Caller, new: Applied) -> Credential:
         """Store a new record.
 
         Raises:
             NameTaken: the scope has one of that name.
         """
-        sealed = await self._seal(credential, secret)
+        credential = new.credential
+        kept = None
+        if new.report is not None:
+            credential = judged(credential, new.report)
+            kept = kept_report(credential, new.report, Trigger.WRITE)
+        sealed = await self.seal(credential, new.secret or {})
         record = audit.record(caller, credential.scope, audit.Action.CREATE, credential.id)
-        await self._store.create_credential(credential, sealed, record)
+        await self._store.create_credential(credential, sealed, record, report=kept)
+        return credential
 
     async def get(self, key: Key) -> Credential:
         """The metadata of a record; no envelope is opened.
@@ -140,6 +151,19 @@ class Records:
         """A scope's records by name, and how many match in all."""
         return await self._store.list_credentials(scope, provider=provider, type_=type_, offset=offset, limit=limit)
 
+    async def scan(
+        self,
+        workspace: str,
+        teamspace: str,
+        families: tuple[str, ...],
+        filters: Filters,
+        *,
+        after: tuple[str, str] | None,
+        limit: int,
+    ) -> tuple[list[Credential], tuple[str, str] | None]:
+        """See `Store.scan_credentials`."""
+        return await self._store.scan_credentials(workspace, teamspace, families, filters, after=after, limit=limit)
+
     async def open(self, key: Key) -> tuple[Credential, dict[str, str]]:
         """A record with its secret fields.
 
@@ -153,7 +177,7 @@ class Records:
     async def find(self, key: Key) -> tuple[Credential, Unseal]:
         """A record, and a function that opens its secret; the errors are those of `open`."""
         credential, sealed = await self._stored(key)
-        return credential, partial(self._unseal, credential, sealed)
+        return credential, partial(self.unseal, credential, sealed)
 
     async def reveal(self, caller: Caller, key: Key) -> tuple[Credential, dict[str, str]]:
         """The same, for a caller's eyes: the audit record is durable before the secret leaves (requirement 29).
@@ -187,56 +211,53 @@ class Records:
             NameTaken: the new name is another's.
         """
         for _ in range(_ROUNDS):
-            async with self._turn(key):
+            async with self._turns.take(key):
                 changed = await self._change_once(caller, key, apply, if_match)
             if changed is not None:
                 return changed
-        raise StoreUnavailable(_CROWDED)
-
-    @asynccontextmanager
-    async def _turn(self, key: Key) -> AsyncIterator[None]:
-        """One writer of a record at a time in this process: only those of other processes can be faster.
-
-        Raises:
-            StoreUnavailable: it would be too long a wait; behind a locked store each of those before waits for seconds.
-        """
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        try:
-            async with asyncio.timeout(self._turn_seconds):
-                await turn.acquire()
-        except TimeoutError:
-            raise StoreUnavailable(_CROWDED) from None
-        try:
-            yield
-        finally:
-            turn.release()
+        raise StoreUnavailable(CROWDED)
 
     async def _change_once(
         self, caller: Caller, key: Key, apply: Apply, if_match: frozenset[str] | None
     ) -> Credential | None:
         """The changed record; None if somebody else changed it in between."""
         current, unseal = await self.find(key)
-        _require_match(current, if_match)
-        changed, secret = await apply(current, unseal)
-        changed = changed._replace(revision=current.revision + 1, updated_at=timestamp(self._now()))
-        resealed = None
+        require_match(current, if_match)
+        changed, secret, report, keep_versions = await apply(current, unseal)
+        now = timestamp(self._now())
+        changed = changed._replace(revision=current.revision + 1, updated_at=now)
+        resealed, kept = None, None
         if secret is not None:
-            changed = changed._replace(version=current.version + 1, status=None, verification=None)
-            resealed = await self._seal(changed, secret)
+            changed = changed._replace(
+                version=current.version + 1, status=None, verification=None, attempt=None, payload_changed_at=now
+            )
+            resealed = await self.seal(changed, secret)
+        if report is not None:
+            changed = judged(changed, report)
+            kept = kept_report(changed, report, Trigger.WRITE if keep_versions is None else Trigger.ROTATION)
         record = audit.record(caller, current.scope, audit.Action.UPDATE, current.id)
-        kept = await self._store.update_credential(changed, resealed, record, expected_revision=current.revision)
-        return changed if kept else None
+        done = await self._store.update_credential(
+            changed,
+            resealed,
+            record,
+            expected_revision=current.revision,
+            keep_versions=keep_versions,
+            report=kept,
+        )
+        return changed if done else None
 
     async def remove(self, caller: Caller, key: Key, if_match: frozenset[str] | None = None) -> None:
         """Remove a record; the arguments and errors are those of `change`."""
         for _ in range(_ROUNDS):
-            async with self._turn(key):
+            async with self._turns.take(key):
                 current = await self.get(key)
-                _require_match(current, if_match)
+                require_match(current, if_match)
                 record = audit.record(caller, current.scope, audit.Action.DELETE, current.id)
-                if await self._store.delete_credential(current, record):
+                event = self._events.make(EventType.DELETED, current)
+                if await self._store.delete_credential(current, record, event=event):
+                    self._events.tell(EventType.DELETED, current)
                     return
-        raise StoreUnavailable(_CROWDED)
+        raise StoreUnavailable(CROWDED)
 
     async def _stored(self, key: Key) -> tuple[Credential, Sealed]:
         if isinstance(key, Named):
@@ -250,10 +271,16 @@ class Records:
             raise NoSuchCredential
         return found
 
-    async def _seal(self, credential: Credential, secret: Secret) -> Sealed:
+    async def seal(self, credential: Credential, secret: Secret) -> Sealed:
+        """Its secret fields, bound to it."""
         return await self._envelope.seal(canonical(secret).encode(), binding(credential))
 
-    async def _unseal(self, credential: Credential, sealed: Sealed) -> dict[str, str]:
+    async def unseal(self, credential: Credential, sealed: Sealed) -> dict[str, str]:
+        """Secret fields that were sealed for this very record and version.
+
+        Raises:
+            EnvelopeBroken: they were not.
+        """
         plaintext = await self._envelope.open(sealed, binding(credential))
         try:
             secret: dict[str, str] = orjson.loads(plaintext)
@@ -262,6 +289,11 @@ class Records:
         return secret
 
 
-def _require_match(credential: Credential, if_match: frozenset[str] | None) -> None:
+def require_match(credential: Credential, if_match: frozenset[str] | None) -> None:
+    """Refuse a change of what the caller has not read.
+
+    Raises:
+        Stale: none of the tags is the record's.
+    """
     if if_match is not None and credential.tag not in if_match:
         raise Stale("The credential has changed since you read it: read it again.")

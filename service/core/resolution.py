@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-import structlog
-
 from service.core.errors import Invalid, NoSuchCredential
+from service.core.events import Events, EventType
 from service.core.model import Caller, Credential, Permission, Scope
 from service.core.permissions import authorize, may_use_workspace_level
 from service.core.records import Records
-
-events = structlog.get_logger("vouch.events")
 
 
 class Via(StrEnum):
@@ -33,8 +30,9 @@ class Resolved:
 class Resolution:
     """Finds the credential that serves. Using is a right of its own, and so is asking what one would use."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, events: Events) -> None:
         self._records = records
+        self._events = events
 
     async def resolve(self, caller: Caller, teamspace: str, provider: str, name: str | None) -> Resolved:
         """The credential that serves a provider's jobs.
@@ -60,12 +58,10 @@ class Resolution:
         found = await self._default(caller, scope, provider)
         if name is None:
             return found
-        events.warning(
-            "credential.fallback",
-            workspace=scope.workspace,
-            teamspace=teamspace or None,
-            provider=provider,
-            credential_id=found.credential.id,
+        self._events.tell(
+            EventType.FALLBACK,
+            found.credential,
+            asked_in=teamspace,
             via=found.via.value,
             caller=f"{caller.principal.kind.value}:{caller.principal.id}",
             request_id=caller.request_id,

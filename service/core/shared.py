@@ -4,10 +4,10 @@ import base64
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from service.core.model import Caller, Credential, Family, Permission, Scope
+from service.core.model import Caller, Credential, Family, Named, Permission, Scope
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Named, Records, Unseal
+from service.core.records import Applied, Records, Unseal
 
 _EVERYTHING = 2**31
 _CONTENT = "content"
@@ -67,7 +67,7 @@ class SharedCredentials:
         scope = _scope(caller, Permission.WRITE)
         require_name(file.name)
         record = self._records.new(scope, file.name, provider="", type_=file.type.value, public={})
-        await self._records.add(caller, record, _pack(file))
+        await self._records.add(caller, Applied(record, _pack(file)))
 
     async def reveal(self, caller: Caller, name: str) -> SharedFile:
         """A file with its content; that it was revealed is recorded before it leaves (requirement 29).
@@ -89,7 +89,7 @@ class SharedCredentials:
         """
 
         async def apply(current: Credential, _unseal: Unseal) -> Applied:
-            return current._replace(type=file.type.value), _pack(file)
+            return Applied(current._replace(type=file.type.value), _pack(file))
 
         await self._records.change(caller, _key(caller, Permission.WRITE, file.name), apply)
 
@@ -111,6 +111,10 @@ class SharedCredentials:
         """
         record, secret = await self._records.open(_key(caller, Permission.VERIFY, name))
         return record, _unpack(secret)
+
+    def content(self, secret: dict[str, str]) -> bytes:
+        """The content of a file whose secret is open."""
+        return _unpack(secret)
 
 
 def _scope(caller: Caller, permission: Permission) -> Scope:

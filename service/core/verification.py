@@ -1,33 +1,26 @@
-"""Verify a payload or a stored credential, within quotas and lanes, and keep the verdict on what is stored."""
+"""Verify a payload or a stored credential, and keep what was said of the stored one."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import orjson
+from datetime import UTC, datetime
 
 from service.core import audit
-from service.core.credentials import Credentials, verifier_of
+from service.core.credentials import Credentials
 from service.core.errors import StoreUnavailable
-from service.core.lanes import CALLERS_LANE, Lanes, Quota
-from service.core.model import Caller, Credential, Family, Permission
-from service.core.permissions import authorize
+from service.core.events import Events, EventType
+from service.core.kept import KeptReport, Watch
+from service.core.model import Caller, Credential, Family, Identified, Permission
+from service.core.permissions import authorize, require
+from service.core.probing import Probing
+from service.core.records import Records
 from service.core.shared import SharedCredentials
 from service.core.store import Store
-from verifiers.base import Payload, Run, conclude, verify
-from verifiers.files import DEFAULT_PROFILE, FileRefused, load, recognise
-from verifiers.registry import Registry
-from verifiers.verdict import Outcome, Report
+from service.core.verdicts import Trigger, is_known, judged, kept_report
+from service.core.watching import Pace
+from verifiers.base import Payload
+from verifiers.files import DEFAULT_PROFILE
+from verifiers.verdict import Report
 
 log = logging.getLogger("vouch.verification")
-
-
-@dataclass(frozen=True, slots=True)
-class Quotas:
-    """How often somebody may ask, and how often a host that callers name may be asked."""
-
-    per_caller: Quota
-    per_target: Quota
 
 
 class Verification:
@@ -36,23 +29,20 @@ class Verification:
     def __init__(
         self,
         store: Store,
+        records: Records,
         credentials: Credentials,
         shared: SharedCredentials,
-        registry: Registry,
-        *,
-        start_run: Callable[[], Run],
-        deadline: float,
-        lanes: Lanes,
-        quotas: Quotas,
+        probing: Probing,
+        events: Events,
+        pace: Pace,
     ) -> None:
         self._store = store
+        self._records = records
         self._credentials = credentials
         self._shared = shared
-        self._registry = registry
-        self._start_run = start_run
-        self._deadline = deadline
-        self._lanes = lanes
-        self._quotas = quotas
+        self._probing = probing
+        self._events = events
+        self._pace = pace
 
     async def verify_payload(self, caller: Caller, teamspace: str, payload: Payload) -> Report:
         """Ask the provider about a payload; nothing is stored.
@@ -62,11 +52,11 @@ class Verification:
             RateLimited, Overloaded: before any outbound call.
         """
         authorize(caller.principal, Permission.VERIFY, teamspace)
-        self._count(caller)
-        return await self._probe(payload)
+        self._probing.quotas.count(caller)
+        return await self._probing.ask(caller.principal.workspace, payload)
 
     async def verify_stored(self, caller: Caller, teamspace: str, name: str, provider: str) -> Report:
-        """Ask the provider about a stored credential, and keep what it said if it said something.
+        """Ask the provider about a stored credential, and keep what it said.
 
         Raises:
             NoSuchCredential: there is none of that name.
@@ -74,12 +64,29 @@ class Verification:
             NotAllowed, RateLimited, Overloaded: as above.
         """
         authorize(caller.principal, Permission.VERIFY, teamspace)
-        self._count(caller)
+        self._probing.quotas.count(caller)
         credential, payload = await self._credentials.open(caller, teamspace, name, provider)
-        return await self._keep(caller, credential, await self._probe(payload))
+        return await self.keep(caller, credential, await self._probing.ask(credential.workspace, payload))
+
+    async def verify_by_id(self, caller: Caller, credential_id: str) -> Report:
+        """The same for a credential of either family, by its id.
+
+        Raises:
+            NoSuchCredential: there is none of that id where the caller has access.
+            UnsupportedKind: its kind has no verifier any more.
+            NotAllowed, RateLimited, Overloaded: as above.
+        """
+        principal = caller.principal
+        require(principal, Permission.VERIFY)
+        self._probing.quotas.count(caller)
+        credential, unseal = await self._records.find(
+            Identified(principal.workspace, credential_id, principal.teamspaces)
+        )
+        report = await self.ask(credential, await unseal())
+        return await self.keep(caller, credential, report)
 
     async def verify_shared(self, caller: Caller, name: str, profile: str | None) -> Report:
-        """Ask the provider about the credential that a shared file holds, and keep what it said if it said something.
+        """Ask the provider about the credential that a shared file holds, and keep what it said.
 
         Args:
             caller: who asks.
@@ -93,44 +100,77 @@ class Verification:
             NotAllowed, RateLimited, Overloaded: as above.
         """
         authorize(caller.principal, Permission.VERIFY, "", Family.SHARED)
-        self._count(caller)
+        self._probing.quotas.count(caller)
         credential, content = await self._shared.open(caller, name)
-        try:
-            key, values = recognise(content, profile)
-            payload = load(verifier_of(self._registry, *key).kind, values)
-        except FileRefused as refused:
-            report = conclude(refused.key, refused.verdict)
-        else:
-            report = await self._probe(payload)
+        report = await self._probing.ask_about_file(credential.workspace, content, profile)
         if profile not in (None, "", DEFAULT_PROFILE):
             return report
-        return await self._keep(caller, credential, report)
+        return await self.keep(caller, credential, report)
 
-    async def _keep(self, caller: Caller, credential: Credential, report: Report) -> Report:
-        """Keep a verdict that says something, if the record still has the payload that it was reached on.
+    async def ask(self, credential: Credential, secret: dict[str, str], *, scheduled: bool = False) -> Report:
+        """What the provider says of a stored credential whose secret is open; nothing is kept.
+
+        Raises:
+            RateLimited, Overloaded, UnsupportedKind: see `Probing.ask`.
+        """
+        if credential.family == Family.SHARED:
+            content = self._shared.content(secret)
+            return await self._probing.ask_about_file(credential.workspace, content, scheduled=scheduled)
+        payload = self._credentials.payload(credential, secret)
+        return await self._probing.ask(credential.workspace, payload, scheduled=scheduled)
+
+    async def keep(
+        self,
+        caller: Caller,
+        credential: Credential,
+        report: Report,
+        trigger: Trigger = Trigger.REQUEST,
+        watch: Watch | None = None,
+    ) -> Report:
+        """Keep what was said, if the record still has the payload that it was said of.
 
         The provider has been asked and has answered: that the answer can't be kept is no reason to withhold it.
+
+        Args:
+            caller: who asked.
+            credential: as it was read.
+            report: what was said.
+            trigger: who wanted it.
+            watch: when it is due next; None for as after a request.
         """
-        if report.verdict.outcome is Outcome.UNKNOWN:
-            return report
+        now = datetime.now(UTC)
+        turn = watch or self._pace.after(report, now, rejections=0)
         outcome = f"{report.verdict.outcome}: {report.verdict.reason}"
-        record = audit.record(caller, credential.scope, audit.Action.VERIFY, credential.id, outcome)
-        told = orjson.dumps(report.to_dict()).decode()
+        changes = {"from": credential.status, "to": judged(credential, report).status}
+        event = None
+        if changes["from"] != changes["to"]:
+            event = self._events.make(
+                EventType.VERDICT_CHANGED, credential, reason=report.verdict.reason.value, **changes
+            )
+        # A schedule's verdict that changes nothing is in the history; the trail is for what people and changes did.
+        record = None
+        if is_known(report) and (trigger is Trigger.REQUEST or changes["from"] != changes["to"]):
+            record = audit.record(caller, credential.scope, audit.Action.VERIFY, credential.id, outcome)
         try:
-            await self._store.record_verdict(credential, report.verdict.outcome.value, told, record)
+            changed = await self._store.record_report(
+                credential, kept_report(credential, report, trigger), record, watch=turn, event=event
+            )
         except StoreUnavailable:
-            log.warning("the verdict on credential %s could not be kept (%s)", credential.id, outcome)
+            log.warning("the report on credential %s could not be kept (%s)", credential.id, outcome)
+        else:
+            if changed:
+                self._events.tell(EventType.VERDICT_CHANGED, credential, reason=report.verdict.reason.value, **changes)
         return report
 
-    def _count(self, caller: Caller) -> None:
-        """Every verification counts, also one that ends before anybody is asked: it costs us, and may write."""
-        self._quotas.per_caller.hit(f"{caller.principal.kind}:{caller.principal.id}")
+    async def history(self, caller: Caller, credential_id: str, *, before: int | None, limit: int) -> list[KeptReport]:
+        """What was said of a credential, newest first.
 
-    async def _probe(self, payload: Payload) -> Report:
-        kind = payload.kind
-        verifier = verifier_of(self._registry, kind.provider, kind.type)
-        target = payload.target
-        if target:
-            self._quotas.per_target.hit(target)
-        async with self._lanes.enter(CALLERS_LANE if target else kind.provider):
-            return await verify(verifier, payload, self._start_run(), self._deadline)
+        Raises:
+            NotAllowed: the caller may not read.
+            NoSuchCredential: there is none of that id where the caller has access.
+        """
+        principal = caller.principal
+        require(principal, Permission.READ)
+        key = Identified(principal.workspace, credential_id, principal.teamspaces)
+        await self._records.get(key)
+        return await self._store.list_reports(principal.workspace, credential_id, before=before, limit=limit)

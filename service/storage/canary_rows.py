@@ -23,6 +23,9 @@ def touch(connection: sqlite3.Connection) -> bool:
 
 
 def holds_secrets(connection: sqlite3.Connection) -> bool:
-    """Whether any envelope is there."""
-    found: int = connection.execute("SELECT EXISTS (SELECT 1 FROM envelope)").fetchall()[0][0]
+    """Whether any envelope is there: a credential's, a kept version's or the service's own."""
+    found: int = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM envelope) OR EXISTS (SELECT 1 FROM credential_version) "
+        "OR EXISTS (SELECT 1 FROM service_secret)"
+    ).fetchall()[0][0]
     return found == 1

@@ -1,14 +1,15 @@
 """Credentials in SQLite: functions for the connections' threads, the writing ones inside a transaction."""
 
 import sqlite3
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.core.audit import AuditRecord
 from service.core.errors import NameTaken
+from service.core.kept import Event, KeptReport
 from service.core.model import Credential, Scope, Sealed
-from service.storage import audit_rows
+from service.storage import audit_rows, event_rows, history_rows, version_rows, watch_rows
 from service.storage.reader import snapshot
-from service.storage.rows import CREDENTIAL, MAX_INTEGER, credential, credential_row
+from service.storage.rows import CREDENTIAL, MAX_INTEGER, credential
 
 NAME_TAKEN: Final = "A credential of this name exists already."
 
@@ -40,17 +41,25 @@ _TOTAL = {
     which: f"SELECT coalesce(sum(n), 0) FROM credential_count WHERE {_IN_SCOPE}{more}"  # noqa: S608
     for which, more in _FILTERS.items()
 }
-_INSERT = f"INSERT INTO credential ({CREDENTIAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT = (
+    f"INSERT INTO credential ({CREDENTIAL}, warn_of) "  # noqa: S608
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"
+)
+# Of an end that stays, whoever was warned stays warned.
+_UPDATE = (
+    "UPDATE credential SET name = :name, provider = :provider, type = :type, provider_default = :provider_default, "
+    "allowed_in_tasks = :allowed_in_tasks, version = :version, revision = :revision, updated_at = :updated_at, "
+    "public = :public, status = :status, verification = :verification, attempt = :attempt, "
+    "payload_changed_at = :payload_changed_at, expires_at = :expires_at, "
+    "warn_of = iif(expires_at IS :expires_at, warn_of, :expires_at) WHERE seq = :seq"
+)
 _PUT_ENVELOPE = (
     "INSERT INTO envelope (credential, key_id, sealed) VALUES (?, ?, ?) "
     "ON CONFLICT (credential) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed"
 )
 _OF_REVISION = f"SELECT seq, provider, type FROM credential WHERE id = ? AND {_IN_SCOPE} AND revision = ?"  # noqa: S608
 _DELETE = f"DELETE FROM credential WHERE id = ? AND {_IN_SCOPE} AND revision = ? RETURNING provider, type"  # noqa: S608
-_SET_VERDICT = (
-    "UPDATE credential SET status = ?, verification = ?, revision = revision + 1 "  # noqa: S608
-    f"WHERE id = ? AND {_IN_SCOPE} AND version = ?"
-)
+_HAS_ID = "SELECT 1 FROM credential WHERE id = ?"
 _OWNER = f"SELECT id FROM credential WHERE {_IN_SCOPE} AND name = ?"  # noqa: S608
 _TAKE_DEFAULT = (
     "UPDATE credential SET provider_default = 0, revision = revision + 1, updated_at = ? "  # noqa: S608
@@ -96,26 +105,38 @@ def page(
     return [credential(row) for row in rows], total
 
 
-def create(connection: sqlite3.Connection, one: Credential, sealed: Sealed, audit: AuditRecord) -> bool:
-    """Add a credential and its envelope."""
-    if _owner(connection, one.scope, one.name) is not None:
+def create(
+    connection: sqlite3.Connection, one: Credential, sealed: Sealed, audit: AuditRecord, report: KeptReport | None
+) -> bool:
+    """Add a credential and its envelope; its turn comes at once."""
+    if _owner(connection, one.scope, one.name) is not None or connection.execute(_HAS_ID, (one.id,)).fetchall():
         raise NameTaken(NAME_TAKEN)
     if one.provider_default:
         _take_default(connection, one)
-    seq = connection.execute(_INSERT, credential_row(one)).lastrowid
+    seq = connection.execute(_INSERT, (*one, one.expires_at)).fetchall()[0][0]
     connection.execute(_PUT_ENVELOPE, (seq, *sealed))
     _count(connection, one.scope, one.provider, one.type, 1)
+    watch_rows.start(connection, seq, one)
+    if report is not None:
+        history_rows.append(connection, seq, report)
     return audit_rows.append(connection, audit)
 
 
-def update(
-    connection: sqlite3.Connection, one: Credential, sealed: Sealed | None, audit: AuditRecord, expected_revision: int
-) -> bool:
+class Change(NamedTuple):
+    """What `Store.update_credential` is given."""
+
+    one: Credential
+    sealed: Sealed | None
+    audit: AuditRecord
+    expected_revision: int
+    keep_versions: int | None
+    report: KeptReport | None
+
+
+def update(connection: sqlite3.Connection, change: Change) -> bool:
     """Replace a record of the expected revision, and its envelope if one is given."""
-    found = connection.execute(
-        _OF_REVISION,
-        (one.id, *one.scope, expected_revision),
-    ).fetchall()
+    one = change.one
+    found = connection.execute(_OF_REVISION, (one.id, *one.scope, change.expected_revision)).fetchall()
     if not found:
         return False
     seq, provider, type_ = found[0]
@@ -124,41 +145,32 @@ def update(
     # Before ours is set: at no moment may two rows have the flag.
     if one.provider_default:
         _take_default(connection, one)
-    connection.execute(
-        "UPDATE credential SET name = ?, provider = ?, type = ?, provider_default = ?, allowed_in_tasks = ?, "
-        "version = ?, revision = ?, updated_at = ?, public = ?, status = ?, verification = ? WHERE seq = ?",
-        (*one[4:11], *one[12:], seq),
-    )
+    if change.sealed is not None and change.keep_versions is not None:
+        version_rows.keep(connection, seq, one.payload_changed_at, change.keep_versions)
+    connection.execute(_UPDATE, {**one._asdict(), "seq": seq})
     if (provider, type_) != (one.provider, one.type):
         _count(connection, one.scope, provider, type_, -1)
         _count(connection, one.scope, one.provider, one.type, 1)
-    if sealed is not None:
-        connection.execute(_PUT_ENVELOPE, (seq, *sealed))
-    return audit_rows.append(connection, audit)
+    if change.sealed is not None:
+        connection.execute(_PUT_ENVELOPE, (seq, *change.sealed))
+        watch_rows.start(connection, seq, one)
+    elif provider != one.provider:
+        watch_rows.move(connection, seq, one)
+    if change.report is not None:
+        history_rows.append(connection, seq, change.report)
+    return audit_rows.append(connection, change.audit)
 
 
-def delete(connection: sqlite3.Connection, one: Credential, audit: AuditRecord) -> bool:
-    """Remove a record of the given revision; its envelope goes with it."""
-    gone = connection.execute(
-        _DELETE,
-        (one.id, *one.scope, one.revision),
-    ).fetchall()
+def delete(connection: sqlite3.Connection, one: Credential, audit: AuditRecord, event: Event | None) -> bool:
+    """Remove a record of the given revision; all that hangs on it goes with it."""
+    gone = connection.execute(_DELETE, (one.id, *one.scope, one.revision)).fetchall()
     if not gone:
         return False
     provider, type_ = gone[0]
     _count(connection, one.scope, provider, type_, -1)
+    if event is not None:
+        event_rows.append(connection, event)
     return audit_rows.append(connection, audit)
-
-
-def record_verdict(
-    connection: sqlite3.Connection, one: Credential, status: str, verification: str, audit: AuditRecord
-) -> bool:
-    """Keep a verdict on the payload's version that it was reached on."""
-    changed = connection.execute(
-        _SET_VERDICT,
-        (status, verification, one.id, *one.scope, one.version),
-    ).rowcount
-    return changed == 1 and audit_rows.append(connection, audit)
 
 
 def _owner(connection: sqlite3.Connection, scope: Scope, name: str) -> str | None:

@@ -14,8 +14,9 @@ MAX_INTEGER: Final = 2**63 - 1
 
 CREDENTIAL = (
     "id, workspace, teamspace, family, name, provider, type, provider_default, allowed_in_tasks, "
-    "version, revision, created_at, updated_at, public, status, verification"
+    "version, revision, created_at, updated_at, public, status, verification, attempt, payload_changed_at, expires_at"
 )
+CREDENTIAL_COLUMNS: Final = 19
 API_KEY = "id, name, secret_hash, workspace, role, teamspaces, created_at, expires_at, revoked_at"
 _ROLES = {role.value: role for role in Role}  # a call of an enum costs a microsecond, on every request
 USER = "name, password_hash, workspace, role, created_at"
@@ -23,6 +24,11 @@ LEASE = (
     "id, workspace, teamspace, credential_id, credential_name, provider, type, purpose, narrowed_to, "
     "caller_kind, caller_id, caller_name, issued_at, expires_at"
 )
+
+
+def at_most(limit: int) -> int:
+    """A limit as SQLite takes it: less than none would be all."""
+    return max(0, min(limit, MAX_INTEGER))
 
 
 def _optional_text(moment: datetime | None) -> str | None:
@@ -52,12 +58,10 @@ def credential(row: Row) -> Credential:
         row[13],
         row[14],
         row[15],
+        row[16],
+        row[17],
+        row[18],
     )
-
-
-def credential_row(one: Credential) -> Row:
-    """The columns of `CREDENTIAL`."""
-    return tuple(one)
 
 
 def api_key(row: Row) -> ApiKey:

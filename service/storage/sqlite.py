@@ -11,21 +11,19 @@ from pathlib import Path
 from service.core.audit import AuditRecord
 from service.core.errors import RefusesToStart
 from service.core.kept import Lease, ListedLease
-from service.core.model import ApiKey, Credential, Scope, Sealed, Timestamp, User, timestamp
-from service.storage import audit_rows, canary_rows, credential_rows, lease_rows, principal_rows
+from service.core.model import ApiKey, Sealed, Timestamp, User, timestamp
+from service.storage import audit_rows, canary_rows, lease_rows, principal_rows, secret_rows
 from service.storage.connection import Condition, connect, error_name
+from service.storage.credential_methods import CredentialMethods
 from service.storage.migrations import Migration, load
 from service.storage.opening import make_file, prepare_to_read, prepare_to_write
 from service.storage.reader import Reader
+from service.storage.schedule_methods import ScheduleMethods
 from service.storage.writer import BUSY_SLICE, Writer
 
 
-class SqliteStore:
+class SqliteStore(CredentialMethods, ScheduleMethods):
     """The `Store` protocol over SQLite. Other processes may read and write the same file meanwhile."""
-
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        self._reader = reader
-        self._writer = writer
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
@@ -49,61 +47,13 @@ class SqliteStore:
         """See `Store`."""
         return await self._reader.read(canary_rows.holds_secrets)
 
-    async def create_credential(self, credential: Credential, sealed: Sealed, audit: AuditRecord) -> None:
+    async def get_secret(self, name: str) -> Sealed | None:
         """See `Store`."""
-        await self._writer.write(partial(credential_rows.create, one=credential, sealed=sealed, audit=audit))
+        return await self._reader.read(secret_rows.get, name)
 
-    async def get_credential(self, scope: Scope, name: str) -> Credential | None:
+    async def add_secret(self, name: str, sealed: Sealed) -> bool:
         """See `Store`."""
-        return await self._reader.read(credential_rows.get, scope, name)
-
-    async def get_sealed_credential(self, scope: Scope, name: str) -> tuple[Credential, Sealed] | None:
-        """See `Store`."""
-        return await self._reader.read(credential_rows.get_sealed, scope, name)
-
-    async def find_credential(self, workspace: str, credential_id: str) -> tuple[Credential, Sealed] | None:
-        """See `Store`."""
-        return await self._reader.read(credential_rows.find, workspace, credential_id)
-
-    async def get_default(self, scope: Scope, provider: str) -> Credential | None:
-        """See `Store`."""
-        return await self._reader.read(credential_rows.get_default, scope, provider)
-
-    async def list_credentials(
-        self, scope: Scope, *, provider: str | None, type_: str | None, offset: int, limit: int
-    ) -> tuple[list[Credential], int]:
-        """See `Store`."""
-        return await self._reader.read(credential_rows.page, scope, provider, type_, offset, limit)
-
-    async def update_credential(
-        self, credential: Credential, sealed: Sealed | None, audit: AuditRecord, *, expected_revision: int
-    ) -> bool:
-        """See `Store`."""
-        return await self._writer.write(
-            partial(
-                credential_rows.update,
-                one=credential,
-                sealed=sealed,
-                audit=audit,
-                expected_revision=expected_revision,
-            )
-        )
-
-    async def delete_credential(self, credential: Credential, audit: AuditRecord) -> bool:
-        """See `Store`."""
-        return await self._writer.write(partial(credential_rows.delete, one=credential, audit=audit))
-
-    async def record_verdict(self, credential: Credential, status: str, verification: str, audit: AuditRecord) -> bool:
-        """See `Store`."""
-        return await self._writer.write(
-            partial(
-                credential_rows.record_verdict,
-                one=credential,
-                status=status,
-                verification=verification,
-                audit=audit,
-            )
-        )
+        return await self._writer.write(partial(secret_rows.add, name=name, sealed=sealed))
 
     async def append_audit(self, audit: AuditRecord) -> None:
         """See `Store`."""

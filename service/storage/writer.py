@@ -5,13 +5,16 @@ import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from service.core.errors import StoreUnavailable
 from service.storage.connection import Condition, Connection, is_busy
 
-Change = Callable[[sqlite3.Connection], bool]
-"""What a write does between BEGIN and COMMIT; False says that nothing changed, and rolls back."""
+T = TypeVar("T")
+
+Change = Callable[[sqlite3.Connection], T]
+"""What a write does between BEGIN and COMMIT. A false result (False, None, an empty list) says that nothing changed: it
+rolls back."""
 
 BUSY_SLICE: Final = 0.05
 """Seconds that SQLite waits for another process's lock before the deadline is looked at again."""
@@ -31,7 +34,7 @@ class Writer:
         proof: a change that alters nothing and yet has to be written: on a full disk only a commit tells.
     """
 
-    def __init__(self, connection: Connection, condition: Condition, lock_timeout: float, proof: Change) -> None:
+    def __init__(self, connection: Connection, condition: Condition, lock_timeout: float, proof: Change[Any]) -> None:
         self._connection = connection
         self._condition = condition
         self._lock_timeout = lock_timeout
@@ -39,8 +42,8 @@ class Writer:
         self._lock = asyncio.Lock()
         self._last_commit = -PROOF_LASTS
 
-    async def write(self, change: Change) -> bool:
-        """Run a change in a transaction; what it returns says whether anything was written.
+    async def write(self, change: Change[T]) -> T:
+        """Run a change in a transaction, and return what it returns.
 
         A caller that is cancelled while it waits for its turn writes nothing; after that the transaction goes on to its
         end without the caller, and the next one waits for it.
@@ -49,10 +52,10 @@ class Writer:
             StoreUnavailable: nothing was written.
             VouchError: what the change itself raised; nothing was written.
         """
-        changed = await self._run(change, self._lock_timeout)
-        if changed:
+        result = await self._run(change, self._lock_timeout)
+        if result:
             self._last_commit = time.monotonic()
-        return changed
+        return result
 
     async def probe(self) -> None:
         """Prove that writing is possible.
@@ -70,7 +73,7 @@ class Writer:
         async with self._lock:
             await self._connection.close()
 
-    async def _run(self, change: Change, patience: float) -> bool:
+    async def _run(self, change: Change[T], patience: float) -> T:
         deadline = time.monotonic() + patience
         try:
             async with asyncio.timeout(patience):
@@ -89,12 +92,12 @@ class Writer:
         except sqlite3.Error:
             raise StoreUnavailable from None
 
-    def _submit(self, change: Change, deadline: float) -> "asyncio.Future[bool]":
+    def _submit(self, change: Change[T], deadline: float) -> "asyncio.Future[T]":
         if self._condition.doubtful:
             raise StoreUnavailable
         return self._connection.submit(partial(_transaction, change, deadline))
 
-    def _finished(self, running: "asyncio.Future[bool]") -> None:
+    def _finished(self, running: "asyncio.Future[Any]") -> None:
         """The thread is done, whether or not anybody still waits for it."""
         self._lock.release()
         error = running.exception()
@@ -119,13 +122,13 @@ def begin(connection: sqlite3.Connection, deadline: float) -> None:
                 raise
 
 
-def _transaction(change: Change, deadline: float, connection: sqlite3.Connection) -> bool:
+def _transaction(change: Change[T], deadline: float, connection: sqlite3.Connection) -> T:
     """In the thread: all of it, or nothing."""
     begin(connection, deadline)
     try:
-        changed = change(connection)
-        connection.execute("COMMIT" if changed else "ROLLBACK")
-        return changed
+        result = change(connection)
+        connection.execute("COMMIT" if result else "ROLLBACK")
+        return result
     finally:
         # Some errors (a full disk, an I/O error) have rolled back already.
         if connection.in_transaction:

@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from service.core.audit import Action, AuditRecord, record
+from service.core.kept import Lease, ListedLease
 from service.core.model import (
     ApiKey,
     Caller,
     Credential,
-    Lease,
-    ListedLease,
     Principal,
     PrincipalKind,
     Role,
@@ -49,6 +48,9 @@ def a_credential(name: str = "one", scope: Scope = HERE, **changes: object) -> C
         public='{"access_key_id":"AKIAEXAMPLE"}',
         status=None,
         verification=None,
+        attempt=None,
+        payload_changed_at=timestamp(NOW),
+        expires_at=None,
     )._replace(**changes)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from marshmallow import ValidationError, fields
 
 from service.api.validation import Choice, Name, RequestSchema, load, whole
-from service.core.credentials import Change, Draft
+from service.core.changes import Change, Draft
 from service.core.errors import Invalid, UnsupportedKind
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload
 from verifiers.fields import Flag

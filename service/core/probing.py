@@ -1,0 +1,90 @@
+"""Asking providers: within quotas for who asks, lanes for who is asked, and a deadline."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from service.core.credentials import verifier_of
+from service.core.lanes import CALLERS_LANE, Lanes, Quota
+from service.core.model import Caller
+from verifiers.base import Payload, Run, conclude, verify
+from verifiers.files import FileRefused, load, recognise
+from verifiers.registry import Registry
+from verifiers.verdict import Report
+
+EVERYBODY = "everybody"
+
+StartRun = Callable[[str], Awaitable[Run]]
+"""A fresh run for a workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How often somebody may ask, a host that callers name may be asked, and all of them together may ask."""
+
+    per_caller: Quota
+    per_target: Quota
+    overall: Quota
+
+    def count(self, caller: Caller) -> None:
+        """Every verification counts, also one that ends before anybody is asked: it costs us, and may write.
+
+        Raises:
+            RateLimited: before anything is done.
+        """
+        self.per_caller.hit(f"{caller.principal.kind}:{caller.principal.id}")
+        self.overall.hit(EVERYBODY)
+
+
+class Probing:
+    """Runs probes."""
+
+    def __init__(
+        self, registry: Registry, *, start_run: StartRun, deadline: float, lanes: Lanes, quotas: Quotas
+    ) -> None:
+        self._registry = registry
+        self._start_run = start_run
+        self._lanes = lanes
+        self.deadline = deadline
+        self.quotas = quotas
+
+    async def ask(self, workspace: str, payload: Payload, *, scheduled: bool = False) -> Report:
+        """What the provider says of a credential.
+
+        Args:
+            workspace: whose credential it is.
+            payload: the credential.
+            scheduled: nobody is waiting for it: it makes no calls that are meant to be refused, and waits for room in
+                its lane where a request is turned away.
+
+        Raises:
+            RateLimited: the host that the payload names has been asked too often.
+            Overloaded: the lane is full.
+            UnsupportedKind: nothing here verifies it.
+        """
+        kind = payload.kind
+        verifier = verifier_of(self._registry, kind.provider, kind.type)
+        target = payload.target
+        if target:
+            self.quotas.per_target.hit(target)
+        run = await self._start_run(workspace)
+        run.thorough = not scheduled
+        async with self._lanes.enter(CALLERS_LANE if target else kind.provider, wait=scheduled):
+            return await verify(verifier, payload, run, self.deadline)
+
+    async def ask_about_file(
+        self, workspace: str, content: bytes, profile: str | None = None, *, scheduled: bool = False
+    ) -> Report:
+        """What the provider says of the credential that a file holds; the errors are those of `ask`.
+
+        Args:
+            workspace: whose file it is.
+            content: its bytes.
+            profile: which one of an AWS shared-credentials file; None is its default one.
+            scheduled: see `ask`.
+        """
+        try:
+            key, values = recognise(content, profile)
+            payload = load(verifier_of(self._registry, *key).kind, values)
+        except FileRefused as refused:
+            return conclude(refused.key, refused.verdict)
+        return await self.ask(workspace, payload, scheduled=scheduled)
