@@ -244,6 +244,26 @@ def test_a_command_that_is_none_is_refused() -> None:
     assert CliRunner().invoke(main, ["leases"]).exit_code == 2
 
 
+OPTIONS = ["--bucket", "--prefix", "--purpose", "--role-arn", "--external-id"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_left_empty_does_not_widen_the_lease(run: Run, peer: Peer, option: str) -> None:
+    """As of a shell's variable that is not set."""
+    told = f"{option} is empty"
+    assert_error(run("credential-process", option, ""), told)
+    assert_error(run("lease", "--provider", "AWS", option, ""), told)
+    if option in OPTIONS[:3]:
+        assert_error(run("google-credentials", option, ""), told)
+    assert peer.asked == []
+
+
+def test_a_name_left_empty_is_not_the_default(run: Run, peer: Peer) -> None:
+    for command in (["lease", "--provider", "AWS"], ["credential-process"], ["google-credentials"]):
+        assert_error(run(*command, ""), "NAME is empty")
+    assert peer.asked == []
+
+
 # The token
 
 

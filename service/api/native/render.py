@@ -125,6 +125,8 @@ def oauth_error(failure: Failure, request_id: str, _path: str) -> web.Response:
         word = "unauthorized_client"
     elif failure.status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT):
         word = "invalid_target"
+    elif "grant_type" in failure.fields:
+        word = "unsupported_grant_type"
     else:
         word = "invalid_request"
     body = {"error": word, "error_description": failure.message, **failure.error_body(request_id)}
