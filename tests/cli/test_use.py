@@ -502,7 +502,7 @@ def test_arguments_that_are_not_utf_8_are_refused(run: Run, peer: Peer) -> None:
 
 @pytest.mark.parametrize("drip", [False, True])
 def test_an_answer_that_never_ends_is_not_waited_for(drip: bool) -> None:
-    """Requirement 33: a socket's own timeout starts anew with every byte."""
+    """A socket's own timeout starts anew with every byte."""
     with slow_peer(drip=drip) as url:
         client = Client(url, TOKEN, seconds=0.4)
         started = time.monotonic()
