@@ -16,10 +16,10 @@ import pytest
 from service.core.credentials import Change, Credentials, Draft
 from service.core.envelope import Envelope
 from service.core.errors import NoSuchCredential, NotAllowed, Overloaded, RateLimited, StoreUnavailable
+from service.core.lanes import CALLERS_LANE, Lanes
 from service.core.model import Caller, Credential, Principal, PrincipalKind, Role
 from service.core.records import Records
 from service.core.shared import FileType, SharedCredentials, SharedFile
-from service.core.lanes import CALLERS_LANE, Lanes
 from service.core.verification import Quotas, Verification
 from service.keyrings.file import FileKeyRing
 from service.observe.limits import Windows

@@ -115,6 +115,12 @@ def error(failure: Failure, request_id: str, _path: str) -> web.Response:
     return _error(failure, failure.error_body(request_id))
 
 
+def container_error(failure: Failure, request_id: str, _path: str) -> web.Response:
+    """The same with `code` as text: AWS's SDK for Go reads it so, and shows nothing of another answer."""
+    body = failure.error_body(request_id)
+    return _error(failure, body | {"code": str(failure.code)})
+
+
 def oauth_error(failure: Failure, request_id: str, _path: str) -> web.Response:
     """The same beside what OAuth clients look for (RFC 6749 section 5.2)."""
     if failure.status == HTTPStatus.UNAUTHORIZED:

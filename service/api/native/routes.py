@@ -5,6 +5,8 @@ from aiohttp import web
 from service.api.native import handlers
 
 PREFIX = "/v1"
+CONTAINER_PREFIX = "/v1/aws"
+"""Whose errors are those of the container credentials protocol."""
 OAUTH_PREFIX = "/v1/google"
 """Whose errors carry OAuth's fields too."""
 
