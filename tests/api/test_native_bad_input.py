@@ -164,7 +164,7 @@ async def test_a_teamspace_without_such_a_credential_is_a_404(sdks: Sdks) -> Non
     await sdks.vouch.call("PATCH", "/v4/credentials/role", {"provider_default": True})
     for query in ("name=robot&teamspace_id=a-team", "teamspace_id=a-team", ""):
         answer = await sdks.exchange(query=query)
-        assert (answer.status, int(answer.json_body["code"]), answer.json_body["error"]) == (
+        assert (answer.status, answer.json_body["code"], answer.json_body["error"]) == (
             404,
             1200,
             "invalid_target",
