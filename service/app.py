@@ -66,6 +66,7 @@ def create_app(config: Config) -> web.Application:
     schemas = RequestSchemas(registry)
     documented = openapi.routes(document(schemas))
     dialects = (
+        Dialect(native_routes.CONTAINER_PREFIX, native_render.container_error),
         Dialect(native_routes.OAUTH_PREFIX, native_render.oauth_error),
         Dialect(native_routes.PREFIX, native_render.error),
         Dialect(dqops_routes.PREFIX, dqops_render.error),

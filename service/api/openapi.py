@@ -181,9 +181,9 @@ def _describe_field(_self: object, field: fields.Field[Any], **_kwargs: Any) -> 
     return told
 
 
-def error_responses(*statuses: int) -> dict[str, Any]:
+def error_responses(*statuses: int, schema: str = "Error") -> dict[str, Any]:
     """The responses of an operation that carry the Error body; `default` stands for every other one."""
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     told = {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
     return told | {"default": {"description": "Any other error", "content": content}}
 

@@ -109,7 +109,7 @@ def revoke_key(config_path: Path | None, key_id: str) -> None:
     """Revoke a key, at once and for good. ID is the middle part of the key."""
     if not _with_access(config_path, lambda access, caller: access.revoke_api_key(caller, key_id)):
         raise click.ClickException("There is no live key of that id.")
-    click.echo("revoked", err=True)
+    click.echo("revoked; what it leased lives on to its end: GET /v1/leases?live=true lists it", err=True)
 
 
 @click.group()

@@ -159,11 +159,11 @@ class Client:
         connection = self._connection(parts)
         try:
             connection.request(method, f"{parts.path}{target}", body=body, headers=headers)
-            answer = connection.getresponse()
-            raw = answer.read(LARGEST_ANSWER + 1)
-            if answer.length and len(raw) <= LARGEST_ANSWER:
-                raise http.client.IncompleteRead(b"")
-            return answer.status, raw
+            with connection.getresponse() as answer:
+                raw = answer.read(LARGEST_ANSWER + 1)
+                if answer.length and len(raw) <= LARGEST_ANSWER:
+                    raise http.client.IncompleteRead(b"")
+                return answer.status, raw
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise NoAnswer(f"{self.url} can't be reached: {_cause(error)}.") from None
         finally:

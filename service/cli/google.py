@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from service.cli.client import NoAnswer
-from service.cli.use import Options, print_json, taking, terms_options, token_option, url_options
+from service.cli.use import Options, named, print_json, taking, terms_options, token_option, url_options
 
 _JWT = "urn:ietf:params:oauth:token-type:jwt"
 _TIMEOUT_MILLIS = 30_000  # Google's libraries take 5,000 to 120,000
@@ -35,8 +35,8 @@ def google_credentials(name: str | None, options: Options) -> None:
     (REQUESTS_CA_BUNDLE in Python), and some of them want https in any case.
     """
     url = options.checked_url()
-    given = {"name": name or "", "teamspace_id": options.teamspace, **options.scope(), **options.terms()}
-    query = urlencode({key: value for key, value in given.items() if value}, quote_via=quote)
+    where = {"teamspace_id": options.teamspace} if options.teamspace else {}
+    query = urlencode(named(name) | where | options.scope() | options.terms(), quote_via=quote)
     command = [*_this_program(), "google-subject-token"]
     if options.token_file is not None:
         command += ["--token-file", str(options.token_file.absolute())]

@@ -56,22 +56,22 @@ def _ca_option() -> Any:
 def terms_options() -> list[Any]:
     return [
         click.option("--teamspace", default="", help="Whose credential; the workspace level's, if not given."),
-        click.option("--bucket", default="", help="Narrow it to this bucket or container."),
-        click.option("--prefix", default="", help="Narrow it to objects whose names begin so."),
+        click.option("--bucket", help="Narrow it to this bucket or container."),
+        click.option("--prefix", help="Narrow it to objects whose names begin so."),
         click.option(
             "--access",
             type=click.Choice([one.value for one in LeaseAccess]),
             help="What it is for; read, if not given.",
         ),
         click.option("--ttl", type=int, metavar="SECONDS", help="How long it is to live; vouch has a default."),
-        click.option("--purpose", default="", help="What it is for, in vouch's list of leases."),
+        click.option("--purpose", help="What it is for, in vouch's list of leases."),
     ]
 
 
 def _role_options() -> list[Any]:
     return [
-        click.option("--role-arn", default="", help="A role for an AWS key to assume."),
-        click.option("--external-id", default="", help="What that role's trust policy asks for."),
+        click.option("--role-arn", help="A role for an AWS key to assume."),
+        click.option("--external-id", help="What that role's trust policy asks for."),
         click.option("--force", is_flag=True, help="Also if the credential did not work when last verified."),
     ]
 
@@ -85,14 +85,20 @@ class Options:
     token_file: Path | None = None
     ca_file: Path | None = None
     teamspace: str = ""
-    bucket: str = ""
-    prefix: str = ""
+    bucket: str | None = None
+    prefix: str | None = None
     access: str | None = None
     ttl: int | None = None
-    purpose: str = ""
-    role_arn: str = ""
-    external_id: str = ""
+    purpose: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
     force: bool = False
+
+    def __post_init__(self) -> None:
+        # Of a variable that is not set: to leave it out would ask for a wider lease than was meant.
+        for name in ("bucket", "prefix", "purpose", "role_arn", "external_id"):
+            if getattr(self, name) == "":
+                raise NoAnswer(f"--{name.replace('_', '-')} is empty: leave it out, or give it a value.")
 
     def checked_url(self) -> str:
         """The address of vouch, if it is one that may be asked."""
@@ -109,17 +115,17 @@ class Options:
     def scope(self) -> dict[str, str]:
         """What the lease is narrowed to, as a request has it; empty for all that the credential may do."""
         given = {"bucket": self.bucket, "prefix": self.prefix, "access": self.access}
-        return {name: str(value) for name, value in given.items() if value}
+        return {name: value for name, value in given.items() if value is not None}
 
     def terms(self) -> dict[str, Any]:
         """What else is asked for."""
         given = {"ttl_seconds": self.ttl, "purpose": self.purpose}
-        return {name: value for name, value in given.items() if value not in (None, "")}
+        return {name: value for name, value in given.items() if value is not None}
 
     def body(self) -> dict[str, Any]:
         """The body of a request for a lease."""
         role = {"role_arn": self.role_arn, "external_id": self.external_id}
-        body = self.terms() | {name: value for name, value in role.items() if value}
+        body = self.terms() | {name: value for name, value in role.items() if value is not None}
         if scope := self.scope():
             body["scope"] = scope
         return body | ({"force": True} if self.force else {})
@@ -200,14 +206,24 @@ def _lease(options: Options, provider: str, name: str | None) -> dict[str, Any]:
         NoAnswer: there is none.
     """
     client = options.client()
-    query = {"provider": provider, "teamspace_id": options.teamspace}
-    found = client.get("/v1/resolve", query if name is None else query | {"name": name})
+    found = client.get("/v1/resolve", {"provider": provider, "teamspace_id": options.teamspace, **named(name)})
     serving, credential_id = found.get("name"), found.get("id")
     if not isinstance(credential_id, str) or not isinstance(serving, str):
         raise NoAnswer(f"{client.url} answers, but not as vouch does.")
     if found.get("fallback"):
         _note(f"There is no {name}: the default serves in its place, {serving}.")
     return client.post(f"/v1/credentials/{quote(credential_id, safe='')}/lease", options.body())
+
+
+def named(name: str | None) -> dict[str, str]:
+    """The NAME of a command as a parameter of a query; none for the default.
+
+    Raises:
+        NoAnswer: it is empty.
+    """
+    if name == "":
+        raise NoAnswer("NAME is empty: leave it out for the default, or give it a value.")
+    return {} if name is None else {"name": name}
 
 
 def _note(sentence: str) -> None:

@@ -192,7 +192,7 @@ async def test_kinds_that_cannot_be_leased_say_what_to_use_instead(vouch: Vouch,
     id_ = await keep(vouch, kind)
     answer = await lease(vouch, id_)
     assert (answer.status, answer.json_body["code"]) == (422, 1403)
-    assert "service-account" in answer.json_body["message"]
+    assert "service account" in answer.json_body["message"]
     assert "verification" not in answer.json_body
 
 

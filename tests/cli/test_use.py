@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shlex
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -243,6 +244,26 @@ def test_a_command_that_is_none_is_refused() -> None:
     assert CliRunner().invoke(main, ["leases"]).exit_code == 2
 
 
+OPTIONS = ["--bucket", "--prefix", "--purpose", "--role-arn", "--external-id"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_left_empty_does_not_widen_the_lease(run: Run, peer: Peer, option: str) -> None:
+    """As of a shell's variable that is not set."""
+    told = f"{option} is empty"
+    assert_error(run("credential-process", option, ""), told)
+    assert_error(run("lease", "--provider", "AWS", option, ""), told)
+    if option in OPTIONS[:3]:
+        assert_error(run("google-credentials", option, ""), told)
+    assert peer.asked == []
+
+
+def test_a_name_left_empty_is_not_the_default(run: Run, peer: Peer) -> None:
+    for command in (["lease", "--provider", "AWS"], ["credential-process"], ["google-credentials"]):
+        assert_error(run(*command, ""), "NAME is empty")
+    assert peer.asked == []
+
+
 # The token
 
 
@@ -468,7 +489,7 @@ def test_a_credential_without_an_id_is_not_leased(run: Run, peer: Peer) -> None:
 
 def test_an_answer_that_breaks_off_is_an_error(run: Run, peer: Peer) -> None:
     peer.lease = (200, {"Content-Length": "100000"}, json.dumps(LEASE).encode())
-    assert_error(run("credential-process"), "can't be reached")
+    assert_error(run("credential-process"), "can't be reached: IncompleteRead")
     peer.lease = (200, {f"X-{number}": "y" for number in range(200)}, b"{}")
     assert_error(run("credential-process"), "can't be reached")
 
@@ -481,32 +502,37 @@ def test_arguments_that_are_not_utf_8_are_refused(run: Run, peer: Peer) -> None:
 
 @pytest.mark.parametrize("drip", [False, True])
 def test_an_answer_that_never_ends_is_not_waited_for(drip: bool) -> None:
-    """Requirement 33: a socket's own timeout starts anew with every byte."""
-    import socket
+    """A socket's own timeout starts anew with every byte."""
+    with slow_peer(drip=drip) as url:
+        client = Client(url, TOKEN, seconds=0.4)
+        started = time.monotonic()
+        with pytest.raises(NoAnswer, match="in time"):
+            client.get("/v1/resolve", {})
+        assert time.monotonic() - started < 2
+        assert TOKEN not in repr(client)
 
+
+@contextmanager
+def slow_peer(*, drip: bool) -> Iterator[str]:
+    """A server that never finishes an answer, and gives a byte of it now and then, or none."""
+    ended = Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _address = server.accept()
             with connection:
-                while connection.recv(65536) and drip:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\n")
-                    for _ in range(100):
-                        try:
-                            connection.sendall(b"X-A: b\r\n"[:1])
-                        except OSError:
-                            return
-                        time.sleep(0.05)
-                time.sleep(1)
+                connection.recv(65536)
+                while not ended.wait(0.05):
+                    if drip:
+                        connection.sendall(b"H")
 
-        thread = Thread(target=serve, daemon=True)
+        thread = Thread(target=serve)
         thread.start()
-        started = time.monotonic()
-        client = Client(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, seconds=0.4)
-        with pytest.raises(NoAnswer, match="in time"):
-            client.get("/v1/resolve", {})
-        assert time.monotonic() - started < 2
-        assert TOKEN not in repr(client)
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
 
 
 def test_the_time_is_for_all_that_one_command_asks(peer: Peer) -> None:

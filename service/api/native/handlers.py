@@ -10,6 +10,7 @@ from service.api.native.schemas import (
     LEASES_PARAMETERS,
     RESOLVE_PARAMETERS,
     STOCK_PARAMETERS,
+    as_parameters,
     load_lease,
     load_leases_query,
     load_resolve,
@@ -74,7 +75,8 @@ async def post_google_token(request: web.Request) -> web.Response:
         wrong["requested_token_type"] = f"Must be {_ACCESS_TOKEN}."
     if wrong:
         raise Invalid(wrong)
-    token = form.get("subject_token")
+    # As it was in the file of a file-sourced credential, with its line end.
+    token = form.get("subject_token", "").strip()
     if not token:
         raise NotAuthenticated("Send your API key or token as subject_token.")
     principal = await request.app[AUTHENTICATOR].authenticate_token(token, request[ADDRESS])
@@ -90,4 +92,7 @@ async def _grant_stock(request: web.Request, caller: Caller, provider: CloudProv
     wanted = load_resolve(request.query, provider.value)
     terms = load_stock_lease(request.query, purpose)
     found = await request.app[RESOLUTION].resolve(caller, wanted.teamspace, provider.value, wanted.name)
-    return await request.app[LEASES].grant(caller, found.credential.id, terms)
+    try:
+        return await request.app[LEASES].grant(caller, found.credential.id, terms)
+    except Invalid as error:
+        raise as_parameters(error) from None

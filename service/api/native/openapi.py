@@ -7,7 +7,7 @@ from marshmallow import Schema, fields
 
 from service.api.native.routes import AWS_CREDENTIALS, GOOGLE_TOKEN
 from service.api.native.schemas import LARGEST_LIMIT, LONGEST_LEASE, LeaseRequestSchema, LeaseScopeSchema
-from service.api.openapi import Part, error_responses
+from service.api.openapi import ErrorSchema, Part, error_responses
 from service.core.resolution import Via
 from verifiers.base import CloudProvider
 from verifiers.lease_terms import LeaseAccess, MaterialForm
@@ -102,6 +102,14 @@ class ContainerCredentialsSchema(Schema):
     Expiration = fields.String(required=True, metadata={"format": "date-time"})
 
 
+class ContainerErrorSchema(ErrorSchema):
+    """An Error whose code is text, as AWS SDKs read it."""
+
+    code = fields.String(  # type: ignore[assignment] # the same member, of another type
+        required=True, metadata={"description": "A stable number, as text."}
+    )
+
+
 class ExchangedTokenSchema(Schema):
     """The answer of a token exchange (RFC 8693)."""
 
@@ -119,6 +127,7 @@ def _describe(spec: APISpec, _plugin: Any) -> None:
         GrantedLeaseSchema,
         LeasesSchema,
         ContainerCredentialsSchema,
+        ContainerErrorSchema,
         ExchangedTokenSchema,
     ):
         name = schema.__name__.removesuffix("Schema")
@@ -141,8 +150,10 @@ def _answer(name: str, description: str) -> dict[str, Any]:
     return {"200": {"description": description, "content": content}}
 
 
-def _operation(operation_id: str, summary: str, done: dict[str, Any], *errors: int, **more: Any) -> dict[str, Any]:
-    answers = done | error_responses(*errors)
+def _operation(
+    operation_id: str, summary: str, done: dict[str, Any], *errors: int, error: str = "Error", **more: Any
+) -> dict[str, Any]:
+    answers = done | error_responses(*errors, schema=error)
     return {"operationId": operation_id, "summary": summary, "tags": [_TAG], "responses": answers, **more}
 
 
@@ -221,6 +232,7 @@ _PATHS = {
             "A lease as AWS SDKs ask for it (AWS_CONTAINER_CREDENTIALS_FULL_URI)",
             _answer("ContainerCredentials", "A session."),
             *_LEASE_ERRORS,
+            error="ContainerError",
             parameters=[
                 *_STOCK,
                 _query("role_arn", "A role for an AWS key to assume."),

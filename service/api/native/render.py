@@ -115,6 +115,12 @@ def error(failure: Failure, request_id: str, _path: str) -> web.Response:
     return _error(failure, failure.error_body(request_id))
 
 
+def container_error(failure: Failure, request_id: str, _path: str) -> web.Response:
+    """The same with `code` as text: AWS's SDK for Go reads it so, and shows nothing of another answer."""
+    body = failure.error_body(request_id)
+    return _error(failure, body | {"code": str(failure.code)})
+
+
 def oauth_error(failure: Failure, request_id: str, _path: str) -> web.Response:
     """The same beside what OAuth clients look for (RFC 6749 section 5.2)."""
     if failure.status == HTTPStatus.UNAUTHORIZED:
@@ -125,6 +131,8 @@ def oauth_error(failure: Failure, request_id: str, _path: str) -> web.Response:
         word = "unauthorized_client"
     elif failure.status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT):
         word = "invalid_target"
+    elif "grant_type" in failure.fields:
+        word = "unsupported_grant_type"
     else:
         word = "invalid_request"
     body = {"error": word, "error_description": failure.message, **failure.error_body(request_id)}

@@ -5,6 +5,8 @@ from aiohttp import web
 from service.api.native import handlers
 
 PREFIX = "/v1"
+CONTAINER_PREFIX = "/v1/aws"
+"""Whose errors are those of the container credentials protocol."""
 OAUTH_PREFIX = "/v1/google"
 """Whose errors carry OAuth's fields too."""
 
@@ -15,6 +17,6 @@ ROUTES = [
     web.get("/v1/resolve", handlers.get_resolve),
     web.post("/v1/credentials/{id:[^/]+}/lease", handlers.post_lease),
     web.get("/v1/leases", handlers.get_leases),
-    web.get(AWS_CREDENTIALS, handlers.get_aws_credentials),
+    web.get(AWS_CREDENTIALS, handlers.get_aws_credentials, allow_head=False),  # a HEAD would make a lease for nobody
     web.post(GOOGLE_TOKEN, handlers.post_google_token),
 ]

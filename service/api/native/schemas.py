@@ -21,6 +21,8 @@ LONGEST_LEASE = 43_200
 """Seconds: what any provider gives at most. The operator's bound is the core's business."""
 
 _LONGEST_CURSOR = 32
+_LONGEST_ECHO = 64
+_MOST_TOLD = 100
 
 
 class LeaseScopeSchema(RequestSchema):
@@ -106,9 +108,12 @@ def load_stock_lease(query: Mapping[str, str], purpose: str) -> LeaseRequest:
         purpose: what it is for, if the query does not say.
 
     Raises:
-        Invalid: with the name of each wrong parameter.
+        Invalid: with the name of each wrong parameter, and of each that is none: one that is misspelt, or empty where
+            a variable was not set, would get a wider lease than was meant.
     """
-    body: dict[str, Any] = {name: query[name] for name in _LEASE_PARAMETERS if query.get(name)}
+    if unknown := [name for name in query if name not in STOCK_PARAMETERS]:
+        raise Invalid({name[:_LONGEST_ECHO]: "Unknown parameter." for name in unknown[:_MOST_TOLD]})
+    body: dict[str, Any] = {name: query[name] for name in _LEASE_PARAMETERS if name in query}
     scope = {name: body.pop(name) for name in _SCOPE_PARAMETERS if name in body}
     if scope:
         body["scope"] = scope
@@ -120,7 +125,15 @@ def load_stock_lease(query: Mapping[str, str], purpose: str) -> LeaseRequest:
     try:
         return load_lease({"purpose": purpose, **body})
     except Invalid as error:
-        raise Invalid({name.removeprefix("scope."): told for name, told in error.fields.items()}) from None
+        raise as_parameters(error) from None
+
+
+def as_parameters(error: Invalid) -> Invalid:
+    """What is wrong with a LeaseRequest, said of the query that it came from."""
+    named = {name.removeprefix("scope."): told for name, told in error.fields.items()}
+    if "scope" in named:
+        named.setdefault("bucket", named.pop("scope"))
+    return Invalid(named, str(error))
 
 
 class LeasesQuery(NamedTuple):
