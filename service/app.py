@@ -1,6 +1,8 @@
 """`create_app(config)`: the only place that wires."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -21,38 +23,55 @@ from service.api.tiledb import routes as tiledb_routes
 from service.api.tiledb.schemas import RequestSchemas
 from service.app_keys import (
     AUTHENTICATOR,
+    CATALOG,
     CONFIG,
     CREDENTIALS,
+    EXTERNAL_IDS,
     HEALTH,
     LANES,
     LEASES,
+    METRICS,
     REGISTRY,
     RESOLUTION,
+    ROTATION,
     SHARED,
     VERIFICATION,
 )
 from service.auth.authenticator import Authenticator, TokenCheck
 from service.auth.passwords import Passwords
 from service.config import Config
+from service.core.catalog import Catalog
 from service.core.credentials import Credentials
 from service.core.envelope import Envelope, check_canary
 from service.core.errors import RefusesToStart
+from service.core.events import Events
+from service.core.external_ids import ExternalIds
 from service.core.lanes import Lanes
 from service.core.leases import LeaseBounds, Leases
+from service.core.probing import Probing, Quotas, StartRun
 from service.core.records import Records
 from service.core.resolution import Resolution
+from service.core.rotation import Rotation
 from service.core.shared import SharedCredentials
 from service.core.store import Store
-from service.core.verification import Quotas, Verification
+from service.core.verification import Verification
+from service.core.watching import Pace
 from service.health import Health
 from service.observe import logs
 from service.observe.limits import Windows
+from service.observe.metrics import CONTENT_TYPE, Metrics
 from service.observe.origin import parse_networks
+from service.work.background import background
+from service.work.schedule import Schedule
+from service.work.webhooks import Signer, Webhooks
 from verifiers.base import Run
 from verifiers.egress import Egress
 from verifiers.registry import BrokenVerifier, Registry, load_registry
 
-_OPERATIONS = frozenset({"/livez", "/readyz", "/version", "/openapi.json"})
+_OPERATIONS = frozenset({"/livez", "/readyz", "/version", "/metrics", "/openapi.json"})
+
+Works = dict[str, Callable[[], Awaitable[None]]]
+"""What runs beside requests, by name."""
 
 
 def create_app(config: Config) -> web.Application:
@@ -83,7 +102,9 @@ def create_app(config: Config) -> web.Application:
     )
     app[CONFIG] = config
     app[REGISTRY] = registry
-    app[LANES] = Lanes(config.verification.concurrency)
+    app[LANES] = lanes = Lanes(config.verification.concurrency)
+    app[METRICS] = metrics = Metrics()
+    metrics.gauge("vouch_lane_busy", "Open questions to providers, by lane.", "lane", lambda: lanes.busy().items())
     app[tiledb.SCHEMAS] = schemas
     app.add_routes(tiledb_routes.ROUTES)
     app.add_routes(dqops_routes.ROUTES)
@@ -91,8 +112,14 @@ def create_app(config: Config) -> web.Application:
     app.add_routes(documented)
     app[HEALTH] = health = Health()
     app.add_routes(health.routes())
+    app.add_routes([web.get("/metrics", _show_metrics)])
     app.cleanup_ctx.append(_run)
     return app
+
+
+async def _show_metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`."""
+    return web.Response(body=request.app[METRICS].render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def document(schemas: RequestSchemas) -> dict[str, Any]:
@@ -120,19 +147,77 @@ async def _run(app: web.Application) -> AsyncIterator[None]:
         envelope = await bootstrap.unlock(config, store)
         async with Egress(config.egress, longest_seconds=config.verification.deadline_seconds + 1) as egress:
             app[AUTHENTICATOR] = who = authenticator(config, store, egress)
-            records = Records(store, envelope)
             try:
-                app[CREDENTIALS] = credentials = Credentials(records, app[REGISTRY])
-                app[SHARED] = shared = SharedCredentials(records)
-                app[VERIFICATION] = verification(config, store, credentials, shared, app, egress)
-                app[RESOLUTION] = Resolution(records)
-                app[LEASES] = leases(config, store, records, app, egress)
+                works = _serve(app, store, envelope, egress)
                 app[HEALTH].watch({"store": store.ping, "key_ring": lambda: _check_ring(store, envelope)})
-                yield
+                async with background(works):
+                    yield
             finally:
                 await who.close()
     finally:
         await store.close()
+
+
+def _serve(app: web.Application, store: Store, envelope: Envelope, egress: Egress) -> Works:
+    """Make the core's services; what is to run beside requests."""
+    config, metrics, registry = app[CONFIG], app[METRICS], app[REGISTRY]
+    events = Events(deliver=bool(config.webhooks.url), count=metrics.event)
+    records = Records(store, envelope, events)
+    app[EXTERNAL_IDS] = external_ids = ExternalIds(store, envelope)
+
+    async def start_run(workspace: str) -> Run:
+        return Run(egress, config.providers, issued_external_id=await external_ids.of(workspace))
+
+    app[CREDENTIALS] = credentials = Credentials(records, registry)
+    app[SHARED] = shared = SharedCredentials(records)
+    app[CATALOG] = Catalog(records, credentials, shared)
+    probing = _probing(app, start_run)
+    pace = Pace(config.verification.interval)
+    verification = Verification(store, records, credentials, shared, probing, events, pace)
+    app[VERIFICATION] = verification
+    app[ROTATION] = Rotation(store, records, registry, probing, verification, config.credentials.keep_versions)
+    app[RESOLUTION] = Resolution(records, events)
+    app[LEASES] = Leases(
+        store,
+        records,
+        registry,
+        start_run=start_run,
+        deadline=config.verification.deadline_seconds,
+        lanes=app[LANES],
+        quota=Windows(config.limits.leases_per_caller),
+        bounds=LeaseBounds(**vars(config.leases)),
+    )
+    schedule = Schedule(
+        store,
+        records,
+        verification,
+        events,
+        pace,
+        lanes=tuple(dict.fromkeys(kind.provider for kind in registry.kinds())),
+        warning=timedelta(days=config.verification.expiry_warning_days),
+    )
+    works: Works = {"schedule": schedule.run}
+    if config.webhooks.url:
+        signer = Signer.parse(Path(config.webhooks.secret_file).read_text(encoding="utf-8"))
+        works["webhooks"] = Webhooks(store, egress.callers, config.webhooks.url, signer, metrics.delivery).run
+    return works
+
+
+def _probing(app: web.Application, start_run: StartRun) -> Probing:
+    config = app[CONFIG]
+    limits = config.limits
+    return Probing(
+        app[REGISTRY],
+        start_run=start_run,
+        deadline=config.verification.deadline_seconds,
+        lanes=app[LANES],
+        quotas=Quotas(
+            Windows(limits.verifications_per_caller),
+            Windows(limits.verifications_per_target),
+            Windows(limits.verifications_overall),
+        ),
+        count=app[METRICS].verification,
+    )
 
 
 def authenticator(config: Config, store: Store, egress: Egress) -> Authenticator:
@@ -153,42 +238,6 @@ def _tokens(config: Config, egress: Egress) -> TokenCheck | None:
     from service.auth.tokens import Tokens
 
     return Tokens(auth.oauth2, egress.operator, workloads=auth.jwt)
-
-
-def verification(
-    config: Config,
-    store: Store,
-    credentials: Credentials,
-    shared: SharedCredentials,
-    app: web.Application,
-    egress: Egress,
-) -> Verification:
-    """Verifying, with its deadline, lanes and quotas."""
-    limits = config.limits
-    return Verification(
-        store,
-        credentials,
-        shared,
-        app[REGISTRY],
-        start_run=lambda: Run(egress=egress, settings=config.providers),
-        deadline=config.verification.deadline_seconds,
-        lanes=app[LANES],
-        quotas=Quotas(Windows(limits.verifications_per_caller), Windows(limits.verifications_per_target)),
-    )
-
-
-def leases(config: Config, store: Store, records: Records, app: web.Application, egress: Egress) -> Leases:
-    """Leasing, with its bounds."""
-    return Leases(
-        store,
-        records,
-        app[REGISTRY],
-        start_run=lambda: Run(egress=egress, settings=config.providers),
-        deadline=config.verification.deadline_seconds,
-        lanes=app[LANES],
-        quota=Windows(config.limits.leases_per_caller),
-        bounds=LeaseBounds(**vars(config.leases)),
-    )
 
 
 async def _check_ring(store: Store, envelope: Envelope) -> None:

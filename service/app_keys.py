@@ -4,14 +4,18 @@ from aiohttp import web
 
 from service.auth.authenticator import Authenticator
 from service.config import Config
+from service.core.catalog import Catalog
 from service.core.credentials import Credentials
+from service.core.external_ids import ExternalIds
 from service.core.lanes import Lanes
 from service.core.leases import Leases
 from service.core.model import Caller
 from service.core.resolution import Resolution
+from service.core.rotation import Rotation
 from service.core.shared import SharedCredentials
 from service.core.verification import Verification
 from service.health import Health
+from service.observe.metrics import Metrics
 from verifiers.registry import Registry
 
 CONFIG = web.AppKey("CONFIG", Config)
@@ -22,6 +26,10 @@ VERIFICATION = web.AppKey("VERIFICATION", Verification)
 RESOLUTION = web.AppKey("RESOLUTION", Resolution)
 LEASES = web.AppKey("LEASES", Leases)
 LANES = web.AppKey("LANES", Lanes)
+CATALOG = web.AppKey("CATALOG", Catalog)
+ROTATION = web.AppKey("ROTATION", Rotation)
+EXTERNAL_IDS = web.AppKey("EXTERNAL_IDS", ExternalIds)
+METRICS = web.AppKey("METRICS", Metrics)
 AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
 HEALTH = web.AppKey("HEALTH", Health)
 

@@ -110,12 +110,29 @@ NOT_ENFORCED = (
 )
 
 
+NOT_ISSUED = unknown(
+    Reason.UNSUPPORTED,
+    Fault.POLICY,
+    "The role asks for another external id than the one that vouch issued to this workspace, so it could be another "
+    "workspace's role.",
+    "Let the role's trust policy ask for the external id that GET /v1/external-id gives, and register the role with it.",
+)
+NOT_ENFORCED_REFUSED = unknown(
+    Reason.UNSUPPORTED,
+    Fault.POLICY,
+    "AWS did not say that the role is refused without its external id, and this vouch uses no role that could be any "
+    "workspace's.",
+    "Add a condition on sts:ExternalId to the role's trust policy, then verify again.",
+)
+
+
 def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_SECONDS) -> Verifier:
     """The verifier of AWS roles, which assumes them as `identity`."""
 
     async def probe(payload: Payload, run: Run) -> Verdict:
         role, external_id = payload["role_arn"], payload["external_id"]
         with run.check("authenticates"):
+            require_issued(external_id, run)
             sts = endpoint_for(role, run)
             keys = await identity.keys()
             call = _assume(sts, role, ExternalId=external_id)
@@ -126,14 +143,25 @@ def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_
                     identity.forget()
                 raise NotVerified(verdict)
             run.identity.update(arn=assumed, account=assumed.split(":")[4])
+        if run.issued_external_id:
+            with run.check("external_id_issued") as issued:
+                if external_id != run.issued_external_id:
+                    issued.warn("not_issued", NOT_ISSUED.message)
         if run.thorough:
-            await _ask_without_external_id(_assume(sts, role), keys, run, negative_seconds)
+            enforced = await _ask_without_external_id(_assume(sts, role), keys, run, negative_seconds)
+            if not enforced and run.settings.aws.require_issued_external_id:
+                raise NotVerified(NOT_ENFORCED_REFUSED)
         return WORKS
 
     async def lease(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
         _refuse_other_role(terms)
+        require_issued(payload["external_id"], run)
         request = role_session(payload["role_arn"], payload["external_id"], terms)
         sts = endpoint_for(payload["role_arn"], run)
+        if run.settings.aws.require_issued_external_id:
+            call = _assume(sts, payload["role_arn"])
+            if not await _ask_without_external_id(call, await identity.keys(), run, negative_seconds):
+                raise NotVerified(NOT_ENFORCED_REFUSED)
         rejections = with_denial(REJECTIONS, DENIED_WITH_SOURCE if terms.source_identity else DENIED)
         try:
             material = await open_session(request, sts, await identity.keys(), rejections, run)
@@ -212,20 +240,37 @@ def _assumed(answer: Answer) -> str:
     return text_of(answer, "Arn", _ASSUMED_ARN)
 
 
-async def _ask_without_external_id(call: Call, keys: Keys, run: Run, seconds: float) -> None:
-    """The negative probe: the role must be refused without the external id. It never spoils the verdict."""
+async def _ask_without_external_id(call: Call, keys: Keys, run: Run, seconds: float) -> bool:
+    """The negative probe: the role must be refused without the external id. It never spoils the verdict by itself.
+
+    Returns:
+        Whether AWS said that it is refused.
+    """
     with run.check("external_id_enforced") as step:
         try:
             async with asyncio.timeout(seconds):
                 answer = await send(run.egress.operator, call, keys, run)
         except NotVerified as stopped:
             step.skip(stopped.verdict.reason.value, stopped.verdict.message)
-            return
+            return False
         except TimeoutError:
             step.skip(TIMED_OUT.reason.value, TIMED_OUT.message)
-            return
+            return False
         if _assumed(answer):
             step.warn("not_enforced", NOT_ENFORCED)
-        elif not (400 <= answer.status < 500 and error_code(answer) in ACCESS_DENIED):
-            verdict = judge(answer, call, {}, run)
-            step.skip(verdict.reason.value, verdict.message)
+            return False
+        if 400 <= answer.status < 500 and error_code(answer) in ACCESS_DENIED:
+            return True
+        verdict = judge(answer, call, {}, run)
+        step.skip(verdict.reason.value, verdict.message)
+        return False
+
+
+def require_issued(external_id: str, run: Run) -> None:
+    """Refuse a role that asks for another external id than its workspace's own, if the operator wants that.
+
+    Raises:
+        NotVerified: it does.
+    """
+    if run.settings.aws.require_issued_external_id and run.issued_external_id != external_id:
+        raise NotVerified(NOT_ISSUED)

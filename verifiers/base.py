@@ -156,11 +156,13 @@ class Run:
     """One run of a probe: what it may use, and what it has found so far.
 
     `thorough` is true when a person asked: only then may a probe make calls that are meant to be refused.
+    `issued_external_id` is what the credential's workspace should ask for in its roles; empty if nobody knows.
     """
 
     egress: Egress
     settings: ProviderSettings
     thorough: bool = True
+    issued_external_id: str = ""
     now: Callable[[], datetime] = _utc_now
     identity: dict[str, str] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)

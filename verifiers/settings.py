@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class AwsSettings:
-    """`[providers.aws]`. `{region}` in an endpoint is replaced by `region`."""
+    """`[providers.aws]`. `{region}` in an endpoint is replaced by `region`.
+
+    `require_issued_external_id` refuses roles that insist on another external id than the workspace's own.
+    """
 
     region: str = "us-east-1"
     sts_endpoint: str = "https://sts.{region}.amazonaws.com"
     s3_endpoint: str = "https://s3.{region}.amazonaws.com"
     other_sts_endpoints: Mapping[str, str] = field(default_factory=dict)
+    require_issued_external_id: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import click
 import structlog
 
 from service.cli.common import config_option, telling_errors
-from service.config import Config, check, load_config
+from service.config import Config, load_config
+from service.config_rules import check
 from service.observe import logs
 
 

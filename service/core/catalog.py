@@ -166,7 +166,8 @@ class Catalog:
                 provider_default=draft.provider_default,
                 allowed_in_tasks=draft.allowed_in_tasks,
             )
-            return await self._credentials.change(caller, key, change, if_match, vets and vets.payload)
+            vet = None if vets is None else vets.payload
+            return await self._credentials.change(caller, key, change, if_match, vet)
         report = None if vets is None else await _vet(vets, item)
         file = item.file
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import orjson
 
@@ -82,8 +83,11 @@ def expiry(payload: Payload) -> str | None:
     return None if ends is None else timestamp(ends)
 
 
-async def vetted(vet: Vet, payload: Payload) -> Report:
-    """What the provider says of a payload that is about to be saved.
+T = TypeVar("T")
+
+
+async def vetted(vet: Callable[[T], Awaitable[Report]], payload: T) -> Report:
+    """What the provider says of what is about to be saved.
 
     Raises:
         VerificationFailed: it is refused; nothing must be saved.

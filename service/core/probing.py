@@ -36,15 +36,32 @@ class Quotas:
 
 
 class Probing:
-    """Runs probes."""
+    """Runs probes.
+
+    Args:
+        registry: the kinds.
+        start_run: gives a probe its way out.
+        deadline: seconds for one probe.
+        lanes: room at the providers.
+        quotas: who may ask how often.
+        count: counts a verification by provider, outcome and reason.
+    """
 
     def __init__(
-        self, registry: Registry, *, start_run: StartRun, deadline: float, lanes: Lanes, quotas: Quotas
+        self,
+        registry: Registry,
+        *,
+        start_run: StartRun,
+        deadline: float,
+        lanes: Lanes,
+        quotas: Quotas,
+        count: Callable[[str | None, str, str], None],
     ) -> None:
         self._registry = registry
         self._start_run = start_run
         self._lanes = lanes
-        self.deadline = deadline
+        self._deadline = deadline
+        self._count = count
         self.quotas = quotas
 
     async def ask(self, workspace: str, payload: Payload, *, scheduled: bool = False) -> Report:
@@ -69,7 +86,9 @@ class Probing:
         run = await self._start_run(workspace)
         run.thorough = not scheduled
         async with self._lanes.enter(CALLERS_LANE if target else kind.provider, wait=scheduled):
-            return await verify(verifier, payload, run, self.deadline)
+            report = await verify(verifier, payload, run, self._deadline)
+        self._count(kind.provider, report.verdict.outcome.value, report.verdict.reason.value)
+        return report
 
     async def ask_about_file(
         self, workspace: str, content: bytes, profile: str | None = None, *, scheduled: bool = False

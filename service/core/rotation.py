@@ -1,9 +1,7 @@
-"""Rotation that can't break anything: a new payload is verified before it takes the old one's place, and there is a way back."""
-
-import orjson
+"""Rotation: a new payload is verified before it takes the old one's place, and there is a way back."""
 
 from service.core.changes import as_payload, expiry, require_version
-from service.core.credentials import Credentials, verifier_of
+from service.core.credentials import verifier_of
 from service.core.errors import Invalid, NoSuchVersion, verification_error
 from service.core.kept import KeptVersion
 from service.core.model import Caller, Credential, Family, Identified, Key, Permission
@@ -12,7 +10,6 @@ from service.core.probing import Probing
 from service.core.records import Applied, Records, Secret, Unseal, canonical, require_match
 from service.core.store import Store
 from service.core.verification import Verification
-from verifiers.base import Payload
 from verifiers.registry import Registry
 from verifiers.verdict import Outcome, Report
 

@@ -66,8 +66,16 @@ class SharedCredentials:
         """
         scope = _scope(caller, Permission.WRITE)
         require_name(file.name)
-        record = self._records.new(scope, file.name, provider="", type_=file.type.value, public={})
-        await self._records.add(caller, Applied(record, _pack(file)))
+        await self._records.add(caller, self.new(scope, file))
+
+    def new(self, scope: Scope, file: SharedFile, id_: str | None = None) -> Applied:
+        """The first revision of a file; nothing is stored yet."""
+        record = self._records.new(scope, file.name, provider="", type_=file.type.value, public={}, id_=id_)
+        return Applied(record, _pack(file))
+
+    def replaced(self, current: Credential, file: SharedFile) -> Applied:
+        """A file with another name, type or content."""
+        return Applied(current._replace(name=file.name, type=file.type.value), _pack(file))
 
     async def reveal(self, caller: Caller, name: str) -> SharedFile:
         """A file with its content; that it was revealed is recorded before it leaves (requirement 29).
@@ -89,7 +97,7 @@ class SharedCredentials:
         """
 
         async def apply(current: Credential, _unseal: Unseal) -> Applied:
-            return Applied(current._replace(type=file.type.value), _pack(file))
+            return self.replaced(current, file)
 
         await self._records.change(caller, _key(caller, Permission.WRITE, file.name), apply)
 

@@ -119,6 +119,10 @@ class Verification:
         payload = self._credentials.payload(credential, secret)
         return await self._probing.ask(credential.workspace, payload, scheduled=scheduled)
 
+    def asks_provider(self, credential: Credential) -> bool:
+        """Whether its probe asks the provider itself, and not a host that the caller named."""
+        return credential.family == Family.SHARED or self._credentials.payload(credential, {}).target is None
+
     async def keep(
         self,
         caller: Caller,

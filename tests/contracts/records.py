@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from uuid import uuid4
 
 from service.core.audit import Action, AuditRecord, record
-from service.core.kept import Lease, ListedLease
+from service.core.kept import Due, Event, KeptReport, Lease, ListedLease, Outgoing, Watch
 from service.core.model import (
     ApiKey,
     Caller,
@@ -15,6 +16,7 @@ from service.core.model import (
     Role,
     Scope,
     Sealed,
+    Timestamp,
     timestamp,
 )
 from service.core.store import Store
@@ -24,6 +26,8 @@ TEAM = Scope("ws_default", "team-a")
 ELSEWHERE = Scope("ws_other")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 CALLER = Caller(Principal(PrincipalKind.API_KEY, "id-1", "tests", "ws_default", Role.ADMIN), "request-1", "127.0.0.1")
+
+_NUMBERS = count(1)
 
 AuditTrail = Callable[[], Awaitable[list[AuditRecord]]]
 """Reads all audit records of a store, oldest first, however the store keeps them."""
@@ -76,9 +80,28 @@ async def create(store: Store, *ones: Credential) -> None:
         await store.create_credential(one, a_seal(one.name), an_audit(one))
 
 
-async def update(store: Store, one: Credential, sealed: Sealed | None = None) -> bool:
+async def update(
+    store: Store,
+    one: Credential,
+    sealed: Sealed | None = None,
+    keep_versions: int | None = None,
+    kept: KeptReport | None = None,
+) -> bool:
     """Write the next revision of a record."""
-    return await store.update_credential(one, sealed, an_audit(one, Action.UPDATE), expected_revision=one.revision - 1)
+    return await store.update_credential(
+        one,
+        sealed,
+        an_audit(one, Action.UPDATE),
+        expected_revision=one.revision - 1,
+        keep_versions=keep_versions,
+        report=kept,
+    )
+
+
+def rotated(one: Credential, **changes: object) -> Credential:
+    """The next revision of a record with another payload, as the core would write it."""
+    new = changed(one, version=one.version + 1, status=None, verification=None, attempt=None)
+    return new._replace(payload_changed_at=new.updated_at)._replace(**changes)
 
 
 async def listed(store: Store, scope: Scope = HERE, **filters: str | int | None) -> tuple[list[str], int]:
@@ -92,6 +115,47 @@ def an_api_key(key_id: str, **changes: object) -> ApiKey:
     """A live API key for everything in a workspace."""
     key = ApiKey(key_id, f"key {key_id}", b"\x00hash\xff", "ws_default", Role.EDITOR, None, timestamp(NOW), None, None)
     return key._replace(**changes)
+
+
+def at(seconds: float) -> Timestamp:
+    """A time so many seconds after `NOW`."""
+    return timestamp(NOW + timedelta(seconds=seconds))
+
+
+def a_report(one: Credential, outcome: str = "verified", **changes: object) -> KeptReport:
+    """What a verification of a credential's payload said. Each says something else."""
+    said = f'{{"outcome":"{outcome}","n":{next(_NUMBERS)}}}'
+    return KeptReport(0, one.version, at(60), "request", outcome, said)._replace(**changes)
+
+
+async def report(
+    store: Store, one: Credential, kept: KeptReport, watch: Watch | None = None, event: Event | None = None
+) -> bool | None:
+    """Keep a report with the audit record that the core would write."""
+    return await store.record_report(one, kept, an_audit(one, Action.VERIFY), watch=watch, event=event)
+
+
+async def history(store: Store, one: Credential, **page: int | None) -> list[KeptReport]:
+    """One page of a credential's history, as it was given: without the numbers."""
+    wanted = {"before": None, "limit": 1000, **page}
+    return [kept._replace(seq=0) for kept in await store.list_reports(one.workspace, one.id, **wanted)]
+
+
+def an_event(seconds: float = 0, **changes: object) -> Event:
+    """Something that happened so many seconds after `NOW`."""
+    return Event(f"evt_{uuid4().hex}", "credential.deleted", at(seconds), '{"näme":"✓"}')._replace(**changes)
+
+
+async def take(
+    store: Store, seconds: float = 3600, claim: str = "c", lane: str = "AWS", limit: int = 1000
+) -> list[Due]:
+    """Claim what is due so many seconds after `NOW`, for a minute."""
+    return await store.claim_due(lane, now=at(seconds), until=at(seconds + 60), claim=claim, limit=limit)
+
+
+async def outgoing(store: Store, seconds: float = 3600, claim: str = "c", limit: int = 1000) -> list[Outgoing]:
+    """Claim the events that are due so many seconds after `NOW`, for a minute."""
+    return await store.claim_events(now=at(seconds), until=at(seconds + 60), claim=claim, limit=limit)
 
 
 def a_lease(one: Credential, issued_at: datetime = NOW, seconds: int = 900, **changes: object) -> Lease:

@@ -13,6 +13,7 @@ from tests.contracts.records import (
     TEAM,
     AuditTrail,
     a_credential,
+    a_report,
     a_seal,
     an_api_key,
     an_audit,
@@ -34,7 +35,7 @@ class AccessContract:
         await store.create_credential(one, a_seal(), audits[0])
         new = changed(one)
         await store.update_credential(new, None, audits[1], expected_revision=1)
-        await store.record_verdict(new, "verified", "{}", audits[2])
+        await store.record_report(new, a_report(new), audits[2], watch=None)
         await store.delete_credential(new._replace(revision=3), audits[3])
         assert await audit_trail() == audits
 

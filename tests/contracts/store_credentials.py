@@ -118,30 +118,3 @@ class CredentialsContract:
         assert not await store.delete_credential(one._replace(revision=2), an_audit(one, Action.DELETE))
         assert await store.get_credential(HERE, "one") == one
         assert len(await audit_trail()) == 1
-
-    # Verdicts
-
-    async def test_a_verdict_changes_the_revision_and_nothing_else(self, store: Store) -> None:
-        one = a_credential()
-        await create(store, one)
-        assert await store.record_verdict(one, "verified", '{"outcome":"verified"}', an_audit(one, Action.VERIFY))
-        found = await store.get_credential(HERE, "one")
-        assert found == one._replace(revision=2, status="verified", verification='{"outcome":"verified"}')
-
-    async def test_a_verdict_on_an_older_revision_of_the_same_payload_is_kept(self, store: Store) -> None:
-        one = a_credential()
-        await create(store, one)
-        new = changed(one, name="renamed")
-        assert await update(store, new)
-        assert await store.record_verdict(one, "failed", "{}", an_audit(one, Action.VERIFY))
-        found = await store.get_credential(HERE, "renamed")
-        assert found == new._replace(revision=3, status="failed", verification="{}")
-
-    async def test_a_verdict_on_a_replaced_payload_is_not_kept(self, store: Store, audit_trail: AuditTrail) -> None:
-        one = a_credential()
-        await create(store, one)
-        new = changed(one, version=2)
-        assert await update(store, new, a_seal("new"))
-        assert not await store.record_verdict(one, "verified", "{}", an_audit(one, Action.VERIFY))
-        assert await store.get_credential(HERE, "one") == new
-        assert len(await audit_trail()) == 2

@@ -24,6 +24,14 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 @pytest.fixture
+async def replica(store: SqliteStore, path: Path) -> AsyncIterator[SqliteStore]:
+    """Another store on the same file."""
+    replica = await open_sqlite(path, lock_timeout=2.0)
+    yield replica
+    await replica.close()
+
+
+@pytest.fixture
 def beside(store: SqliteStore, path: Path) -> Iterator[sqlite3.Connection]:
     """A plain connection to the same file, in autocommit mode."""
     connection = sqlite3.connect(path, isolation_level=None)

@@ -11,10 +11,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from service.core.audit import Action
 from service.core.errors import NameTaken
-from service.core.kept import Lease
+from service.core.kept import KeptReport, Lease
 from service.core.model import Credential, Scope, Sealed
 from service.storage.sqlite import open_sqlite
-from tests.contracts.records import HERE, TEAM, a_credential, a_lease, an_audit, changed, lease, leased
+from tests.contracts.records import (
+    HERE,
+    TEAM,
+    a_credential,
+    a_lease,
+    a_report,
+    an_audit,
+    changed,
+    history,
+    lease,
+    leased,
+    report,
+    take,
+)
 
 SCOPES = st.sampled_from([HERE, TEAM])
 NAMES = st.sampled_from(["a", "A", "\uff5e", "\U0001f511"])
@@ -22,15 +35,20 @@ KINDS = st.sampled_from([("AWS", "key"), ("AWS", "arn"), ("GCP", "key")])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The store, and what it should hold: credentials with their envelopes by id, and leases, oldest first."""
+    """The store, and what it should hold.
+
+    By id: credentials with their envelopes, their history and their earlier envelopes, oldest first; and leases.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="vouch-model-"))
         self.runner = asyncio.Runner()
         self.rows: dict[str, tuple[Credential, Sealed]] = {}
+        self.reports: dict[str, list[KeptReport]] = {}
+        self.versions: dict[str, dict[int, Sealed]] = {}
         self.leases: list[Lease] = []
-        self.seals = 0
+        self.seals = self.claims = 0
         self.store = None
 
     @initialize()
@@ -73,6 +91,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert not taken
             self.put(one, sealed)
+            self.reports[one.id], self.versions[one.id] = [], {}
 
     @rule(
         which=st.integers(0, 99),
@@ -80,9 +99,12 @@ class StoreMachine(RuleBasedStateMachine):
         kind=KINDS,
         default=st.booleans(),
         reseal=st.booleans(),
+        keep=st.sampled_from([None, 0, 1, 2]),
         stale=st.integers(0, 4).map(lambda n: n == 0),
     )
-    def update(self, which: int, name: str, kind: tuple[str, str], default: bool, reseal: bool, stale: bool) -> None:
+    def update(
+        self, which: int, name: str, kind: tuple[str, str], default: bool, reseal: bool, keep: int | None, stale: bool
+    ) -> None:
         if not self.rows:
             return
         one, sealed = list(self.rows.values())[which % len(self.rows)]
@@ -93,7 +115,9 @@ class StoreMachine(RuleBasedStateMachine):
         expected = one.revision - 1 if stale else one.revision
         audit = an_audit(one, Action.UPDATE)
         try:
-            done = self.runner.run(self.store.update_credential(new, given, audit, expected_revision=expected))
+            done = self.runner.run(
+                self.store.update_credential(new, given, audit, expected_revision=expected, keep_versions=keep)
+            )
         except NameTaken:
             assert taken
             assert not stale
@@ -102,17 +126,29 @@ class StoreMachine(RuleBasedStateMachine):
         if done:
             assert not taken
             self.put(new, given or sealed)
+            if reseal and keep is not None:
+                kept = {**self.versions[one.id], one.version: sealed}
+                self.versions[one.id] = dict(list(kept.items())[-keep:] if keep else [])
 
-    @rule(which=st.integers(0, 99), stale=st.booleans())
-    def verify(self, which: int, stale: bool) -> None:
+    @rule(
+        which=st.integers(0, 99),
+        stale=st.integers(0, 4).map(lambda n: n == 0),
+        outcome=st.sampled_from(["verified", "failed", "unknown"]),
+    )
+    def verify(self, which: int, stale: bool, outcome: str) -> None:
         if not self.rows:
             return
         one, sealed = list(self.rows.values())[which % len(self.rows)]
-        asked = one._replace(version=one.version + stale)
-        done = self.runner.run(self.store.record_verdict(asked, "failed", "{}", an_audit(one, Action.VERIFY)))
-        assert done is not stale
-        if done:
-            self.rows[one.id] = (one._replace(status="failed", verification="{}", revision=one.revision + 1), sealed)
+        kept = a_report(one._replace(version=one.version + stale), outcome)
+        changed_status = self.runner.run(report(self.store, one, kept))
+        if stale:
+            assert changed_status is None
+            return
+        known = {"status": outcome, "verification": kept.report, "attempt": None}
+        new = one._replace(**({"attempt": kept.report} if outcome == "unknown" else known))
+        assert changed_status is (new.status != one.status)
+        self.rows[one.id] = (new._replace(revision=one.revision + 1), sealed)
+        self.reports[one.id].append(kept)
 
     @rule(which=st.integers(0, 99), stale=st.integers(0, 4).map(lambda n: n == 0))
     def delete(self, which: int, stale: bool) -> None:
@@ -123,6 +159,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.runner.run(self.store.delete_credential(asked, an_audit(one, Action.DELETE))) is not stale
         if not stale:
             del self.rows[one.id]
+            # They are looked for after this too.
+            self.reports[one.id], self.versions[one.id] = [], {}
 
     @rule(which=st.integers(0, 99))
     def use(self, which: int) -> None:
@@ -155,9 +193,30 @@ class StoreMachine(RuleBasedStateMachine):
             for provider in ("AWS", "GCP"):
                 defaults = [one for one in expected if one.provider == provider and one.provider_default]
                 assert [self.runner.run(self.store.get_default(scope, provider))] == (defaults or [None])
+            self.nothing_else_hangs_on(expected)
             teamspaces = frozenset({scope.teamspace})
             kept = [one for one in self.leases[::-1] if one.teamspace == scope.teamspace]
             assert self.runner.run(leased(self.store, teamspaces=teamspaces)) == kept
+
+    def nothing_else_hangs_on(self, ones: list[Credential]) -> None:
+        for one in ones:
+            assert self.runner.run(history(self.store, one)) == self.reports[one.id][::-1]
+            kept = self.runner.run(self.store.list_versions(one.workspace, one.id))
+            assert [version.version for version in kept] == list(self.versions[one.id])[::-1]
+            for version, sealed in self.versions[one.id].items():
+                found = self.runner.run(self.store.get_sealed_version(one.workspace, one.id, version))
+                assert found is not None
+                assert found[1] == sealed
+
+    @invariant()
+    def every_credential_has_one_turn_in_its_lane(self) -> None:
+        for provider in ("AWS", "GCP"):
+            ids = sorted(one.id for one, _ in self.rows.values() if one.provider == provider)
+            assert self.runner.run(self.store.count_watched(provider)) == len(ids)
+            self.claims += 1
+            turns = self.runner.run(take(self.store, 10**6 + 100 * self.claims, lane=provider))
+            assert sorted(due.credential.id for due in turns) == ids
+            assert all((due.credential, due.sealed) == self.rows[due.credential.id] for due in turns)
 
 
 def test_any_history_of_the_store_agrees_with_a_dictionary() -> None:
