@@ -115,7 +115,7 @@ NOT_ISSUED = unknown(
     Fault.POLICY,
     "The role asks for another external id than the one that vouch issued to this workspace, so it could be another "
     "workspace's role.",
-    "Let the role's trust policy ask for the external id that GET /v1/external-id gives, and register the role with it.",
+    "Let the role's trust policy ask for the external id that GET /v1/external-id gives, and register it so.",
 )
 NOT_ENFORCED_REFUSED = unknown(
     Reason.UNSUPPORTED,
@@ -126,21 +126,26 @@ NOT_ENFORCED_REFUSED = unknown(
 )
 
 
-def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_SECONDS) -> Verifier:
-    """The verifier of AWS roles, which assumes them as `identity`."""
+class _Roles:
+    """Assumes roles as `identity`: to prove them, and to lease them."""
 
-    async def probe(payload: Payload, run: Run) -> Verdict:
+    def __init__(self, identity: ServiceIdentity, negative_seconds: float) -> None:
+        self._identity = identity
+        self._negative_seconds = negative_seconds
+
+    async def probe(self, payload: Payload, run: Run) -> Verdict:
+        """Assume the role, and then ask whether it insists on the external id."""
         role, external_id = payload["role_arn"], payload["external_id"]
         with run.check("authenticates"):
             require_issued(external_id, run)
             sts = endpoint_for(role, run)
-            keys = await identity.keys()
+            keys = await self._identity.keys()
             call = _assume(sts, role, ExternalId=external_id)
             answer = await send(run.egress.operator, call, keys, run)
             if not (assumed := _assumed(answer)):
                 verdict = judge(answer, call, REJECTIONS, run)
                 if verdict is OWN_IDENTITY:
-                    identity.forget()
+                    self._identity.forget()
                 raise NotVerified(verdict)
             run.identity.update(arn=assumed, account=assumed.split(":")[4])
         if run.issued_external_id:
@@ -148,30 +153,40 @@ def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_
                 if external_id != run.issued_external_id:
                     issued.warn("not_issued", NOT_ISSUED.message)
         if run.thorough:
-            enforced = await _ask_without_external_id(_assume(sts, role), keys, run, negative_seconds)
-            if not enforced and run.settings.aws.require_issued_external_id:
-                raise NotVerified(NOT_ENFORCED_REFUSED)
+            await self._ask_for_enforcement(sts, role, keys, run)
         return WORKS
 
-    async def lease(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
+    async def lease(self, payload: Payload, terms: LeaseTerms, run: Run) -> Material:
+        """A session of the role."""
+        role, external_id = payload["role_arn"], payload["external_id"]
         _refuse_other_role(terms)
-        require_issued(payload["external_id"], run)
-        request = role_session(payload["role_arn"], payload["external_id"], terms)
-        sts = endpoint_for(payload["role_arn"], run)
-        if run.settings.aws.require_issued_external_id:
-            call = _assume(sts, payload["role_arn"])
-            if not await _ask_without_external_id(call, await identity.keys(), run, negative_seconds):
-                raise NotVerified(NOT_ENFORCED_REFUSED)
+        require_issued(external_id, run)
+        request = role_session(role, external_id, terms)
+        sts = endpoint_for(role, run)
         rejections = with_denial(REJECTIONS, DENIED_WITH_SOURCE if terms.source_identity else DENIED)
+        keys = await self._identity.keys()
+        if run.settings.aws.require_issued_external_id:
+            await self._ask_for_enforcement(sts, role, keys, run)
         try:
-            material = await open_session(request, sts, await identity.keys(), rejections, run)
+            material = await open_session(request, sts, keys, rejections, run)
         except NotVerified as stopped:
             if stopped.verdict is OWN_IDENTITY:
-                identity.forget()
+                self._identity.forget()
             raise
         return replace(material, values={**material.values, **_place(payload)})
 
-    return Verifier(KIND, probe, lease)
+    async def _ask_for_enforcement(self, sts: Sts, role: str, keys: Keys, run: Run) -> None:
+        """Raises NotVerified if AWS did not refuse the role without it, and the operator insists on that."""
+        call = _assume(sts, role)
+        enforced = await _ask_without_external_id(call, keys, run, self._negative_seconds)
+        if not enforced and run.settings.aws.require_issued_external_id:
+            raise NotVerified(NOT_ENFORCED_REFUSED)
+
+
+def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_SECONDS) -> Verifier:
+    """The verifier of AWS roles, which assumes them as `identity`."""
+    roles = _Roles(identity, negative_seconds)
+    return Verifier(KIND, roles.probe, roles.lease)
 
 
 IDENTITY = ServiceIdentity()

@@ -11,6 +11,7 @@ is made.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from verifiers import azure_answers, azure_lease
@@ -45,12 +46,18 @@ class AzureSasSchema(PayloadSchema):
     blob_endpoint = Endpoint()
 
 
+def ends(payload: Payload) -> datetime | None:
+    """When the SAS ends, as it says itself."""
+    return Sas.parse(payload["sas_token"]).expires_at
+
+
 KIND = Kind(
     CloudProvider.AZURE,
     AccessCredentialType.AZURE_TOKEN,
     "Azure shared access signature",
     AzureSasSchema,
     slot=("token", "azure"),
+    ends=ends,
 )
 
 REJECTIONS: Mapping[str, Verdict] = MappingProxyType(

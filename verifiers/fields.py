@@ -125,8 +125,16 @@ class PayloadSchema(Schema):
     @classmethod
     def for_wire(cls, *, blank_secrets: bool) -> "PayloadSchema":
         """The schema as the TileDB wire has it; with `blank_secrets`, an empty secret means `keep the stored one`."""
-        schema = cls(exclude=cls.off_wire())
-        for one in schema.fields.values():
-            if isinstance(one, Secret):
-                one.allow_blank = blank_secrets
-        return schema
+        return _allowing(cls(exclude=cls.off_wire()), blank_secrets)
+
+    @classmethod
+    def whole(cls, *, blank_secrets: bool) -> "PayloadSchema":
+        """The schema with every field it has; `blank_secrets` as for `for_wire`."""
+        return _allowing(cls(), blank_secrets)
+
+
+def _allowing(schema: PayloadSchema, blank_secrets: bool) -> PayloadSchema:
+    for one in schema.fields.values():
+        if isinstance(one, Secret):
+            one.allow_blank = blank_secrets
+    return schema

@@ -10,6 +10,9 @@ _TAGS = re.compile(rf"{_TAG.pattern}(?:\s*,\s*{_TAG.pattern})*")
 _REPRESENTATION = re.compile(r'(?:^|,)\s*return\s*=\s*"?representation"?\s*(?:[;,]|$)', re.IGNORECASE)
 
 
+_VERIFY = re.compile(r"(?:^|,)\s*verify\s*(?:[;,]|$)", re.IGNORECASE)
+
+
 def if_match(request: web.Request) -> frozenset[str] | None:
     """The tags of `If-Match`; None if there is none, or it is `*`.
 
@@ -43,3 +46,22 @@ def _tags(request: web.Request, header: str) -> list[str] | None:
 def prefers_representation(request: web.Request) -> bool:
     """Whether the client sent `Prefer: return=representation`."""
     return any(_REPRESENTATION.search(value) for value in request.headers.getall("Prefer", ()))
+
+
+def prefers_verify(request: web.Request) -> bool:
+    """Whether the client sent `Prefer: verify`: ours, for asking the provider before saving."""
+    return any(_VERIFY.search(value) for value in request.headers.getall("Prefer", ()))
+
+
+def verify_applied(status: str | None) -> dict[str, str]:
+    """The headers of an answer to it: applied where a verdict came of it (RFC 7240 section 3).
+
+    Args:
+        status: of what was saved.
+    """
+    return {} if status is None else {"Preference-Applied": "verify"}
+
+
+def only_new(request: web.Request) -> bool:
+    """Whether the client sent `If-None-Match: *`: nothing is to be replaced (RFC 9110 section 13.1.2)."""
+    return _tags(request, hdrs.IF_NONE_MATCH) == ["*"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from service.core.changes import Change, Draft, Vet, vetted
 from service.core.credentials import Credentials
-from service.core.errors import Conflict, Invalid, NoSuchCredential, Stale
+from service.core.errors import Invalid, NoSuchCredential, Stale
 from service.core.kept import Filters
 from service.core.model import Caller, Credential, Family, Identified, Key, Permission
 from service.core.names import require_name
@@ -145,13 +145,15 @@ class Catalog:
 
     async def _create(self, caller: Caller, credential_id: str, item: Item, vets: Vets | None) -> Credential:
         scope = authorize(caller.principal, Permission.WRITE, item.teamspace, item.family)
-        report = None if vets is None else await _vet(vets, item)
         if item.draft is not None:
+            if blank := [name for name, value in item.draft.payload.secret.items() if not value]:
+                raise Invalid({f"payload.{name}": "Nothing is stored for it: send the secret." for name in blank})
             new = self._credentials.new(scope, item.draft, credential_id)
         elif item.file is not None:
             new = self._shared.new(scope, item.file, credential_id)
         else:
-            raise Conflict("Nothing was sent.")
+            raise Invalid({"payload": "Send one."})
+        report = None if vets is None else await _vet(vets, item)
         return await self._records.add(caller, new._replace(report=report))
 
     async def _replace(

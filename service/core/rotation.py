@@ -97,8 +97,8 @@ class Rotation:
 
         return await self._records.change(caller, key, apply, if_match), report
 
-    async def versions(self, caller: Caller, credential_id: str) -> list[KeptVersion]:
-        """The payloads that were rotated away and are kept, newest first, without their secrets.
+    async def versions(self, caller: Caller, credential_id: str) -> tuple[Credential, list[KeptVersion]]:
+        """A credential, and its payloads that were rotated away and are kept, newest first, without their secrets.
 
         Raises:
             NotAllowed: the caller may not read.
@@ -106,7 +106,7 @@ class Rotation:
         """
         key = self._key(caller, Permission.READ, Permission.READ, credential_id)
         current = await self._records.get(key)
-        return await self._store.list_versions(current.workspace, current.id)
+        return current, await self._store.list_versions(current.workspace, current.id)
 
     async def roll_back(
         self, caller: Caller, credential_id: str, version: int | None, *, if_match: frozenset[str] | None

@@ -2,8 +2,10 @@
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 from service.core import audit
+from service.core.catalog import Vets
 from service.core.credentials import Credentials
 from service.core.errors import StoreUnavailable
 from service.core.events import Events, EventType
@@ -54,6 +56,16 @@ class Verification:
         authorize(caller.principal, Permission.VERIFY, teamspace)
         self._probing.quotas.count(caller)
         return await self._probing.ask(caller.principal.workspace, payload)
+
+    def vets(self, caller: Caller, teamspace: str) -> Vets:
+        """What verifies for a caller before something is saved in a teamspace, or at the workspace level."""
+
+        async def vet_file(content: bytes) -> Report:
+            authorize(caller.principal, Permission.VERIFY, teamspace, Family.SHARED)
+            self._probing.quotas.count(caller)
+            return await self._probing.ask_about_file(caller.principal.workspace, content)
+
+        return Vets(partial(self.verify_payload, caller, teamspace), vet_file)
 
     async def verify_stored(self, caller: Caller, teamspace: str, name: str, provider: str) -> Report:
         """Ask the provider about a stored credential, and keep what it said.

@@ -20,6 +20,7 @@ from service.keyrings.file import FileKeyRing
 from service.storage.sqlite import open_sqlite
 from tests.api.payloads import CANARY, create_body
 from tests.conftest import Vouch
+from tests.core.silence import SILENT
 
 BODY = create_body("aws key", "one")
 FILE = {"credential_name": "one", "type": "text", "text_value": f"{CANARY} text"}
@@ -82,7 +83,7 @@ async def test_many_writers_of_one_record_do_not_wait_for_each_others_waiting(tm
     store = await open_sqlite(tmp_path / "vouch.db", lock_timeout=0.3)
     try:
         shared = SharedCredentials(
-            Records(store, Envelope(FileKeyRing.create(tmp_path / "keys")), turn_seconds=0.3),
+            Records(store, Envelope(FileKeyRing.create(tmp_path / "keys")), SILENT, turn_seconds=0.3),
         )
         await shared.create(caller, file)
         with closing(sqlite3.connect(tmp_path / "vouch.db", isolation_level=None)) as other:

@@ -12,7 +12,8 @@ import orjson
 import pytest
 from marshmallow import post_load
 
-from service.core.credentials import Change, Credentials, Draft
+from service.core.changes import Change, Draft
+from service.core.credentials import Credentials
 from service.core.envelope import Envelope
 from service.core.errors import EnvelopeBroken, Invalid, NameTaken, NoSuchCredential, NotAllowed, Stale
 from service.core.model import Caller, Credential, Principal, PrincipalKind, Role, Sealed
@@ -20,7 +21,8 @@ from service.core.records import Records
 from service.keyrings.file import FileKeyRing
 from service.storage.sqlite import SqliteStore, open_sqlite
 from tests.api.payloads import CANARY, KINDS, key_file
-from tests.contracts.records import an_audit
+from tests.contracts.records import a_report, report
+from tests.core.silence import SILENT
 from verifiers.base import Kind, Payload, Run, Verifier
 from verifiers.fields import PayloadSchema, Secret, Text
 from verifiers.registry import Registry, load_registry
@@ -72,7 +74,7 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 @pytest.fixture
 def credentials(store: SqliteStore, ring: CountingRing) -> Credentials:
-    return Credentials(Records(store, Envelope(ring)), REGISTRY)
+    return Credentials(Records(store, Envelope(ring), SILENT), REGISTRY)
 
 
 def kind_of(name: str) -> Kind:
@@ -102,7 +104,7 @@ async def update(credentials: Credentials, change: Change, name: str = "one") ->
 
 async def verified(store: SqliteStore, credential: Credential) -> None:
     """Keep a verdict on it, as a verification does."""
-    assert await store.record_verdict(credential, "verified", "{}", an_audit(credential))
+    assert await report(store, credential, a_report(credential))
 
 
 async def secret_of(credentials: Credentials, name: str = "one", provider: str = "AWS") -> dict[str, str]:
@@ -299,7 +301,7 @@ async def test_one_empty_secret_of_two_keeps_the_stored_one_beside_the_new_one(
 ) -> None:
     """Requirement 12, for kinds that installed packages bring."""
     kind = Kind("OTHER", "key", "Two secrets", TwoSecretsSchema, slot=("credential", "other"))
-    credentials = Credentials(Records(store, Envelope(ring)), Registry([Verifier(kind, nobody)]))
+    credentials = Credentials(Records(store, Envelope(ring), SILENT), Registry([Verifier(kind, nobody)]))
     schema = kind.schema.for_wire(blank_secrets=True)
     before = await credentials.create(
         CALLER, "", Draft("one", kind.split(schema.load({"first": "a-1", "second": "b-1"})))

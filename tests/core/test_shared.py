@@ -20,7 +20,8 @@ from service.core.shared import FileType, Listed, SharedCredentials, SharedFile
 from service.keyrings.file import FileKeyRing
 from service.storage.sqlite import SqliteStore, open_sqlite
 from tests.api.payloads import CANARY, KINDS
-from tests.contracts.records import an_audit
+from tests.contracts.records import a_report, report
+from tests.core.silence import SILENT
 from tests.storage.files import content
 from verifiers import aws_key
 from verifiers.registry import load_registry
@@ -64,7 +65,7 @@ def envelope() -> Envelope:
 
 @pytest.fixture
 def shared(store: SqliteStore, envelope: Envelope) -> SharedCredentials:
-    return SharedCredentials(Records(store, envelope))
+    return SharedCredentials(Records(store, envelope, SILENT))
 
 
 def caller(role: Role = Role.ADMIN, workspace: str = "ws_default", teamspaces: frozenset[str] | None = None) -> Caller:
@@ -114,7 +115,7 @@ async def test_another_content_may_be_of_another_type(shared: SharedCredentials,
 async def test_another_content_drops_the_verdict_on_the_old_one(shared: SharedCredentials, store: SqliteStore) -> None:
     await shared.create(caller(), TEXT)
     record, _content = await shared.open(caller(), "one")
-    assert await store.record_verdict(record, "verified", "{}", an_audit(record, Action.VERIFY))
+    assert await report(store, record, a_report(record))
     await shared.replace(caller(), BINARY)
     after = await store.get_credential(SHARED, "one")
     assert after is not None
@@ -173,7 +174,7 @@ async def test_a_reveal_that_can_not_be_recorded_reveals_nothing(
     await shared.create(caller(), TEXT)
     broken = NoTrail(store)
     with pytest.raises(StoreUnavailable) as caught:
-        await SharedCredentials(Records(broken, envelope)).reveal(caller(), "one")
+        await SharedCredentials(Records(broken, envelope, SILENT)).reveal(caller(), "one")
     assert CANARY not in str(caught.value)
     (refused,) = broken.refused
     assert (refused.action, refused.actor_name, refused.request_id) == (Action.REVEAL, "ada", "request-1")
@@ -252,7 +253,7 @@ async def test_another_workspaces_file_looks_like_none(shared: SharedCredentials
 async def test_access_credentials_have_names_of_their_own(
     shared: SharedCredentials, store: SqliteStore, envelope: Envelope
 ) -> None:
-    access = Credentials(Records(store, envelope), load_registry([]))
+    access = Credentials(Records(store, envelope, SILENT), load_registry([]))
     kind = aws_key.KIND
     payload = kind.split(kind.schema().load(KINDS["aws key"][4]))
     await shared.create(caller(), TEXT)

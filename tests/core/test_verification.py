@@ -13,18 +13,22 @@ from typing import Any
 import orjson
 import pytest
 
-from service.core.credentials import Change, Credentials, Draft
+from service.core.changes import Change, Draft
+from service.core.credentials import Credentials
 from service.core.envelope import Envelope
 from service.core.errors import NoSuchCredential, NotAllowed, Overloaded, RateLimited, StoreUnavailable
 from service.core.lanes import CALLERS_LANE, Lanes
 from service.core.model import Caller, Credential, Principal, PrincipalKind, Role
+from service.core.probing import Probing, Quotas
 from service.core.records import Records
 from service.core.shared import FileType, SharedCredentials, SharedFile
-from service.core.verification import Quotas, Verification
+from service.core.verification import Verification
+from service.core.watching import Pace
 from service.keyrings.file import FileKeyRing
 from service.observe.limits import Windows
 from service.storage.sqlite import SqliteStore, open_sqlite
 from tests.api.payloads import CANARY
+from tests.core.silence import SILENT
 from verifiers import aws_key, gcp_hmac
 from verifiers.base import Payload, Probe, Run, Verifier
 from verifiers.egress import Egress
@@ -88,7 +92,7 @@ class NoVerdicts:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def record_verdict(self, *_: object) -> bool:
+    async def record_report(self, *_: object, **__: object) -> bool:
         self.tried += 1
         raise StoreUnavailable
 
@@ -143,23 +147,27 @@ async def build(store: SqliteStore, provider: Provider) -> AsyncIterator[Build]:
             capacity: int = 10,
             per_caller: int = 0,
             per_target: int = 0,
+            overall: int = 0,
             deadline: float = DEADLINE,
             over: Any = store,
         ) -> House:
             registry = Registry([Verifier(aws_key.KIND, probe), Verifier(gcp_hmac.KIND, probe)])
-            records = Records(over, envelope)
+            records = Records(over, envelope, SILENT)
             credentials, shared = Credentials(records, registry), SharedCredentials(records)
             lanes = Lanes(capacity)
-            verification = Verification(
-                over,
-                credentials,
-                shared,
+
+            async def start_run(_workspace: str) -> Run:
+                return Run(egress, ProviderSettings())
+
+            probing = Probing(
                 registry,
-                start_run=lambda: Run(egress, ProviderSettings()),
+                start_run=start_run,
                 deadline=deadline,
                 lanes=lanes,
-                quotas=Quotas(Windows(per_caller), Windows(per_target)),
+                quotas=Quotas(Windows(per_caller), Windows(per_target), Windows(overall)),
+                count=lambda *_labels: None,
             )
+            verification = Verification(over, records, credentials, shared, probing, SILENT, Pace(0))
             return House(credentials, shared, verification, lanes)
 
         yield made
@@ -372,8 +380,16 @@ async def test_an_unknown_keeps_the_stored_verdict(build: Build, provider: Provi
     before = await house.credentials.get(CALLER, "", "one")
     provider.says = DOWN
     assert said(await house.verify_stored()) == ("unknown", "unreachable", "network")
-    assert await house.credentials.get(CALLER, "", "one") == before
+    after = await house.credentials.get(CALLER, "", "one")
+    assert (
+        (after.status, after.verification) == (before.status, before.verification) == ("verified", before.verification)
+    )
+    assert orjson.loads(after.attempt or "")["reason"] == "unreachable"
+    assert after.revision == before.revision + 1
     assert len(audited(path)) == 2
+    provider.says = WORKS
+    await house.verify_stored()
+    assert (await house.credentials.get(CALLER, "", "one")).attempt is None
 
 
 async def test_verifying_a_payload_keeps_and_records_nothing(build: Build, path: Path) -> None:

@@ -158,9 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
         asked = one._replace(revision=one.revision + 1) if stale else one
         assert self.runner.run(self.store.delete_credential(asked, an_audit(one, Action.DELETE))) is not stale
         if not stale:
-            del self.rows[one.id]
-            # They are looked for after this too.
-            self.reports[one.id], self.versions[one.id] = [], {}
+            del self.rows[one.id], self.reports[one.id], self.versions[one.id]
 
     @rule(which=st.integers(0, 99))
     def use(self, which: int) -> None:
@@ -193,12 +191,12 @@ class StoreMachine(RuleBasedStateMachine):
             for provider in ("AWS", "GCP"):
                 defaults = [one for one in expected if one.provider == provider and one.provider_default]
                 assert [self.runner.run(self.store.get_default(scope, provider))] == (defaults or [None])
-            self.nothing_else_hangs_on(expected)
+            self.what_hangs_on_each_agrees(expected)
             teamspaces = frozenset({scope.teamspace})
             kept = [one for one in self.leases[::-1] if one.teamspace == scope.teamspace]
             assert self.runner.run(leased(self.store, teamspaces=teamspaces)) == kept
 
-    def nothing_else_hangs_on(self, ones: list[Credential]) -> None:
+    def what_hangs_on_each_agrees(self, ones: list[Credential]) -> None:
         for one in ones:
             assert self.runner.run(history(self.store, one)) == self.reports[one.id][::-1]
             kept = self.runner.run(self.store.list_versions(one.workspace, one.id))

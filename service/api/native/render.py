@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from service.api.errors import Failure
-from service.api.native.schemas import cursor
+from service.api.native import cursors
 from service.core.kept import Lease, ListedLease
 from service.core.leases import Granted
 from service.core.resolution import Resolved
@@ -61,7 +61,7 @@ def leases(found: Sequence[ListedLease], limit: int) -> web.Response:
         lease = _lease(one.lease)
         lease["caller"]["revoked"] = one.caller_revoked
         shown.append(lease)
-    more = cursor(page[-1].seq) if len(found) > limit else None
+    more = cursors.encode(page[-1].seq) if len(found) > limit else None
     return _json({"data": shown, "next_cursor": more})
 
 

@@ -1,12 +1,11 @@
 """What the native API accepts: its wire names are known here and nowhere else."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from marshmallow import fields
 
+from service.api.native import cursors
 from service.api.validation import Choice, RequestSchema, Whole, load, teamspace_id, whole
 from service.core.errors import Invalid
 from service.core.leases import LeaseRequest
@@ -20,7 +19,6 @@ DEFAULT_LIMIT = 100
 LONGEST_LEASE = 43_200
 """Seconds: what any provider gives at most. The operator's bound is the core's business."""
 
-_LONGEST_CURSOR = 32
 _LONGEST_ECHO = 64
 _MOST_TOLD = 100
 
@@ -162,26 +160,11 @@ def load_leases_query(query: Mapping[str, str]) -> LeasesQuery:
     limit = whole(query, "limit", DEFAULT_LIMIT, LARGEST_LIMIT, wrong)
     before = None
     if "cursor" in query:
-        before = _number(query["cursor"])
+        parts = cursors.decode(query["cursor"], (int,))
+        before = None if parts is None else int(parts[0])
         if before is None:
             wrong["cursor"] = "Must be a next_cursor of this list."
     if wrong:
         raise Invalid(wrong)
     teamspace = teamspace_id(query) if "teamspace_id" in query else None
     return LeasesQuery(teamspace, query.get("credential_id") or None, live == "true", before, limit)
-
-
-def cursor(number: int) -> str:
-    """Where a page ended, as the client hands it back: nothing to reckon with."""
-    return base64.urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
-
-
-def _number(text: str) -> int | None:
-    """What `cursor` was made of; None for anything else."""
-    if len(text) > _LONGEST_CURSOR or not text.isascii():
-        return None
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
-        return None
-    return int(raw) if raw.isdigit() and len(raw) < 19 else None

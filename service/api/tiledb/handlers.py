@@ -5,12 +5,20 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from service.api.body import read_json
-from service.api.preconditions import if_match, if_none_match, prefers_representation
+from service.api.preconditions import (
+    if_match,
+    if_none_match,
+    prefers_representation,
+    prefers_verify,
+    verify_applied,
+)
 from service.api.tiledb import render
 from service.api.tiledb.schemas import RequestSchemas, field_path, load_list_query
 from service.api.validation import require_once, teamspace_id
 from service.app_keys import CALLER, CREDENTIALS, REGISTRY, VERIFICATION
+from service.core.changes import Vet
 from service.core.errors import Invalid, verification_error
+from service.core.model import Credential
 from service.core.names import require_name
 
 SCHEMAS = web.AppKey("TILEDB_SCHEMAS", RequestSchemas)
@@ -37,11 +45,12 @@ async def create_credential(request: web.Request) -> web.Response:
     """`POST /v4/credentials`."""
     teamspace = _teamspace(request)
     draft = request.app[SCHEMAS].load_draft(await read_json(request))
-    credential = await request.app[CREDENTIALS].create(request[CALLER], teamspace, draft)
+    vet = _vet(request, teamspace)
+    credential = await request.app[CREDENTIALS].create(request[CALLER], teamspace, draft, vet)
     location = f"/v4/credentials/{quote(credential.name, safe='')}"
     if teamspace:
         location += f"?teamspace_id={quote(teamspace, safe='')}"
-    return web.Response(status=201, headers={hdrs.LOCATION: location})
+    return web.Response(status=201, headers={hdrs.LOCATION: location, **_applied(credential, vet)})
 
 
 async def get_credentials(request: web.Request) -> web.Response:
@@ -71,12 +80,23 @@ async def patch_credential(request: web.Request) -> web.Response:
     """`PATCH /v4/credentials/{name}`."""
     teamspace, name = _teamspace(request), _name(request)
     change = request.app[SCHEMAS].load_change(await read_json(request))
+    vet = _vet(request, teamspace)
+    service = request.app[CREDENTIALS]
     try:
-        credential = await request.app[CREDENTIALS].update(request[CALLER], teamspace, name, change, if_match(request))
+        credential = await service.update(request[CALLER], teamspace, name, change, if_match(request), vet)
     except Invalid as error:
         path = field_path(change.payload.kind) if change.payload else ""
         raise Invalid(render.rename_fields(error.fields, path)) from None
-    return web.Response(status=204, headers={hdrs.ETAG: f'"{credential.tag}"'})
+    return web.Response(status=204, headers={hdrs.ETAG: f'"{credential.tag}"', **_applied(credential, vet)})
+
+
+def _vet(request: web.Request, teamspace: str) -> Vet | None:
+    """What verifies before saving, if the client wants that."""
+    return request.app[VERIFICATION].vets(request[CALLER], teamspace).payload if prefers_verify(request) else None
+
+
+def _applied(credential: Credential, vet: Vet | None) -> dict[str, str]:
+    return {} if vet is None else verify_applied(credential.status)
 
 
 async def delete_credential(request: web.Request) -> web.Response:
