@@ -100,8 +100,8 @@ def require_url(value: str) -> None:
         raise wrong
 
 
-class PayloadSchema(Schema):
-    """The payload of one kind: unknown fields are refused, null means absent."""
+class StrictSchema(Schema):
+    """An object of the wire: unknown fields are refused, null means absent."""
 
     class Meta:
         unknown = RAISE
@@ -114,6 +114,10 @@ class PayloadSchema(Schema):
         if not isinstance(data, Mapping):
             return data
         return {name: value for name, value in data.items() if value is not None}
+
+
+class PayloadSchema(StrictSchema):
+    """The payload of one kind."""
 
     @classmethod
     def off_wire(cls) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
+from marshmallow import Schema, ValidationError, fields
 from multidict import MultiMapping
 
 from service.core.errors import Invalid
@@ -60,22 +60,6 @@ class Whole(fields.Integer):
         if type(value) is not int or not self.least <= value <= self.greatest:
             raise ValidationError(f"Must be a whole number from {self.least} to {self.greatest}.")
         return value
-
-
-class RequestSchema(Schema):
-    """Base of request bodies: strict, and null means absent."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"type": "Must be an object.", "unknown": "Unknown field."}  # noqa: RUF012 - marshmallow's way
-
-    @pre_load
-    def drop_nulls(self, data: Any, **kwargs: Any) -> Any:
-        """Treat null as absent."""
-        if not isinstance(data, Mapping):
-            return data
-        return {name: value for name, value in data.items() if value is not None}
 
 
 def load(schema: Schema, body: Any) -> dict[str, Any]:

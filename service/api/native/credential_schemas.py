@@ -12,7 +12,7 @@ from marshmallow import ValidationError, fields
 
 from service.api.native import cursors
 from service.api.native.schemas import DEFAULT_LIMIT, LARGEST_LIMIT
-from service.api.validation import Choice, Name, RequestSchema, Teamspace, Whole, load, teamspace_id, whole
+from service.api.validation import Choice, Name, Teamspace, Whole, load, teamspace_id, whole
 from service.core.catalog import Item
 from service.core.changes import Draft
 from service.core.credentials import verifier_of
@@ -21,7 +21,7 @@ from service.core.kept import Filters
 from service.core.model import Credential, Family, timestamp
 from service.core.shared import FileType, SharedFile
 from verifiers.base import Kind, Payload
-from verifiers.fields import Flag, Text
+from verifiers.fields import Flag, StrictSchema, Text
 from verifiers.registry import Registry
 from verifiers.verdict import Outcome
 
@@ -39,7 +39,7 @@ class Object(fields.Raw):
         return value
 
 
-class CredentialPutSchema(RequestSchema):
+class CredentialPutSchema(StrictSchema):
     """A credential, whole."""
 
     kind = Choice(tuple(Family), load_default=Family.ACCESS.value, metadata={"description": "Which of the two sorts."})
@@ -54,7 +54,7 @@ class CredentialPutSchema(RequestSchema):
     allowed_in_tasks = Flag(load_default=False)
 
 
-class RotateRequestSchema(RequestSchema):
+class RotateRequestSchema(StrictSchema):
     """A new payload of the same kind."""
 
     provider = Text(longest=64, metadata={"description": "If given, the credential's own."})
@@ -62,13 +62,13 @@ class RotateRequestSchema(RequestSchema):
     force = Flag(load_default=False, metadata={"description": "Also if nobody could say whether it works."})
 
 
-class RollbackRequestSchema(RequestSchema):
+class RollbackRequestSchema(StrictSchema):
     """Which payload to bring back."""
 
     version = Whole(1, LARGEST_VERSION, metadata={"description": "Absent: the one that was replaced last."})
 
 
-class FilePayloadSchema(RequestSchema):
+class FilePayloadSchema(StrictSchema):
     """The payload of a shared credential."""
 
     content = fields.String(required=True, metadata={"description": "Text, or base64 if the type is binary."})

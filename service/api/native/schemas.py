@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from marshmallow import fields
 
 from service.api.native import cursors
-from service.api.validation import Choice, RequestSchema, Whole, load, teamspace_id, whole
+from service.api.validation import Choice, Whole, load, teamspace_id, whole
 from service.core.errors import Invalid
 from service.core.leases import LeaseRequest
 from service.core.names import name_fault
 from verifiers.base import CloudProvider
-from verifiers.fields import Flag, Text
+from verifiers.fields import Flag, StrictSchema, Text
 from verifiers.lease_terms import LeaseAccess, LeaseScope
 
 LARGEST_LIMIT = 1000
@@ -23,7 +23,7 @@ _LONGEST_ECHO = 64
 _MOST_TOLD = 100
 
 
-class LeaseScopeSchema(RequestSchema):
+class LeaseScopeSchema(StrictSchema):
     """What a lease is narrowed to."""
 
     bucket = Text(required=True, longest=222, metadata={"description": "A bucket, or an Azure container."})
@@ -31,7 +31,7 @@ class LeaseScopeSchema(RequestSchema):
     access = Choice(tuple(LeaseAccess), load_default=LeaseAccess.READ.value)
 
 
-class LeaseRequestSchema(RequestSchema):
+class LeaseRequestSchema(StrictSchema):
     """What a job asks for."""
 
     purpose = Text(longest=255, metadata={"description": "What it is for; it is kept in the list of leases."})

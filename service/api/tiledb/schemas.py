@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from marshmallow import ValidationError, fields
 
-from service.api.validation import Choice, Name, RequestSchema, load, whole
+from service.api.validation import Choice, Name, load, whole
 from service.core.changes import Change, Draft
 from service.core.errors import Invalid, UnsupportedKind
 from verifiers.base import AccessCredentialType, CloudProvider, Kind, Payload
-from verifiers.fields import Flag
+from verifiers.fields import Flag, StrictSchema
 from verifiers.registry import Registry
 
 SLOTS = ("credential", "role", "token")
@@ -47,7 +47,7 @@ class Slot(fields.Field[Payload]):
             raise ValidationError({key: error.messages}) from None
 
 
-class CredentialSchema(RequestSchema):
+class CredentialSchema(StrictSchema):
     """What the three request bodies share."""
 
     name = Name(metadata={"description": "Unique in its workspace or teamspace."})
