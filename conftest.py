@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.peers.google",
     "tests.peers.issuer",
     "tests.peers.moto",
+    "tests.peers.webhook",
 ]

@@ -13,6 +13,7 @@ from service.api.dqops import openapi as dqops_openapi
 from service.api.dqops import render as dqops_render
 from service.api.dqops import routes as dqops_routes
 from service.api.middleware import Dialect, Doors, pipeline
+from service.api.native import credential_openapi
 from service.api.native import openapi as native_openapi
 from service.api.native import render as native_render
 from service.api.native import routes as native_routes
@@ -63,7 +64,8 @@ from service.observe.metrics import CONTENT_TYPE, Metrics
 from service.observe.origin import parse_networks
 from service.work.background import background
 from service.work.schedule import Schedule
-from service.work.webhooks import Signer, Webhooks
+from service.work.signing import Signer
+from service.work.webhooks import Webhooks
 from verifiers.base import Run
 from verifiers.egress import Egress
 from verifiers.registry import BrokenVerifier, Registry, load_registry
@@ -83,7 +85,7 @@ def create_app(config: Config) -> web.Application:
     logs.silence_libraries()
     registry = installed_verifiers()
     schemas = RequestSchemas(registry)
-    documented = openapi.routes(document(schemas))
+    documented = openapi.routes(document(schemas, registry))
     dialects = (
         Dialect(native_routes.CONTAINER_PREFIX, native_render.container_error),
         Dialect(native_routes.OAUTH_PREFIX, native_render.oauth_error),
@@ -122,9 +124,10 @@ async def _show_metrics(request: web.Request) -> web.Response:
     return web.Response(body=request.app[METRICS].render(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def document(schemas: RequestSchemas) -> dict[str, Any]:
+def document(schemas: RequestSchemas, registry: Registry) -> dict[str, Any]:
     """The OpenAPI document."""
-    return openapi.build(tiledb_openapi.part(schemas), dqops_openapi.PART, native_openapi.PART)
+    by_id = credential_openapi.part(registry.kinds())
+    return openapi.build(tiledb_openapi.part(schemas), dqops_openapi.PART, native_openapi.PART, by_id)
 
 
 def installed_verifiers() -> Registry:
@@ -195,10 +198,11 @@ def _serve(app: web.Application, store: Store, envelope: Envelope, egress: Egres
         pace,
         lanes=tuple(dict.fromkeys(kind.provider for kind in registry.kinds())),
         warning=timedelta(days=config.verification.expiry_warning_days),
+        deadline=config.verification.deadline_seconds,
     )
     works: Works = {"schedule": schedule.run}
     if config.webhooks.url:
-        signer = Signer.parse(Path(config.webhooks.secret_file).read_text(encoding="utf-8"))
+        signer = Signer.read(Path(config.webhooks.secret_file))
         works["webhooks"] = Webhooks(store, egress.callers, config.webhooks.url, signer, metrics.delivery).run
     return works
 

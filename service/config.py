@@ -75,7 +75,7 @@ class CredentialsConfig:
 class LeasesConfig:
     """`[leases]`, in seconds."""
 
-    default_ttl_seconds: int = 900
+    default_ttl_seconds: int = 3600
     max_ttl_seconds: int = 3600
     source_identity: bool = True
 

@@ -14,6 +14,7 @@ from service.auth.local import is_loopback
 from service.auth.settings import JwtSettings, OAuth2Settings
 from service.core.errors import RefusesToStart
 from service.core.model import Role
+from service.work.signing import Signer
 from verifiers.addresses import parse_allow
 from verifiers.endpoints import CallerPolicy, destination
 from verifiers.settings import EgressSettings
@@ -25,6 +26,8 @@ _LARGEST_PORT = 65535
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _LONGEST_LEASE = 43_200
 _SHORTEST_INTERVAL = 300.0
+_LONGEST_INTERVAL = 31_536_000.0  # a year
+_LONGEST_WARNING = 3650.0  # days
 SQLITE = "sqlite:///"
 """How the address of an embedded store begins."""
 
@@ -121,11 +124,14 @@ def _work_rules(config: "Config") -> list[Rule]:
     interval, hooks = config.verification.interval, config.webhooks
     return [
         (
-            interval == 0 or _SHORTEST_INTERVAL <= interval < inf,
-            f"verification.interval must be 0, or at least {_SHORTEST_INTERVAL:g} seconds: every verification is a "
-            "call to a provider that its owner sees.",
+            interval == 0 or _SHORTEST_INTERVAL <= interval <= _LONGEST_INTERVAL,
+            f"verification.interval must be 0, or from {_SHORTEST_INTERVAL:.0f} to {_LONGEST_INTERVAL:.0f} seconds: "
+            "every verification is a call to a provider that its owner sees.",
         ),
-        (0 <= config.verification.expiry_warning_days < inf, "verification.expiry_warning_days must not be negative."),
+        (
+            0 <= config.verification.expiry_warning_days <= _LONGEST_WARNING,
+            f"verification.expiry_warning_days must be from 0 to {_LONGEST_WARNING:.0f}; 0 warns of nothing.",
+        ),
         (config.credentials.keep_versions >= 0, "credentials.keep_versions must not be negative; 0 keeps none."),
         (bool(hooks.url) == bool(hooks.secret_file), "webhooks.url and webhooks.secret_file go together."),
         (not hooks.secret_file or Path(hooks.secret_file).is_file(), "webhooks.secret_file: there is no such file."),
@@ -159,6 +165,8 @@ def _check_files(config: "Config") -> None:
             raise RefusesToStart(f"server.tls_cert and server.tls_key can't be used: {reason}.") from None
     if config.auth.bootstrap_key_file and not Path(config.auth.bootstrap_key_file).is_file():
         raise RefusesToStart(f"auth.bootstrap_key_file: there is no file {config.auth.bootstrap_key_file}.")
+    if config.webhooks.secret_file:
+        Signer.read(Path(config.webhooks.secret_file))
     for holds, sentence in jwt_file_rules(config.auth.jwt):
         if not holds:
             raise RefusesToStart(sentence)

@@ -120,8 +120,7 @@ NOT_ISSUED = unknown(
 NOT_ENFORCED_REFUSED = unknown(
     Reason.UNSUPPORTED,
     Fault.POLICY,
-    "AWS did not say that the role is refused without its external id, and this vouch uses no role that could be any "
-    "workspace's.",
+    "The role can be assumed without its external id, and this vouch uses no role that could be any workspace's.",
     "Add a condition on sts:ExternalId to the role's trust policy, then verify again.",
 )
 
@@ -165,9 +164,9 @@ class _Roles:
         sts = endpoint_for(role, run)
         rejections = with_denial(REJECTIONS, DENIED_WITH_SOURCE if terms.source_identity else DENIED)
         keys = await self._identity.keys()
-        if run.settings.aws.require_issued_external_id:
-            await self._ask_for_enforcement(sts, role, keys, run)
         try:
+            if run.settings.aws.require_issued_external_id:
+                await self._ask_for_enforcement(sts, role, keys, run)
             material = await open_session(request, sts, keys, rejections, run)
         except NotVerified as stopped:
             if stopped.verdict is OWN_IDENTITY:
@@ -178,9 +177,9 @@ class _Roles:
     async def _ask_for_enforcement(self, sts: Sts, role: str, keys: Keys, run: Run) -> None:
         """Raises NotVerified if AWS did not refuse the role without it, and the operator insists on that."""
         call = _assume(sts, role)
-        enforced = await _ask_without_external_id(call, keys, run, self._negative_seconds)
-        if not enforced and run.settings.aws.require_issued_external_id:
-            raise NotVerified(NOT_ENFORCED_REFUSED)
+        doubt = await _ask_without_external_id(call, keys, run, self._negative_seconds)
+        if doubt is not None and run.settings.aws.require_issued_external_id:
+            raise NotVerified(doubt)
 
 
 def make_verifier(identity: ServiceIdentity, negative_seconds: float = NEGATIVE_SECONDS) -> Verifier:
@@ -255,30 +254,29 @@ def _assumed(answer: Answer) -> str:
     return text_of(answer, "Arn", _ASSUMED_ARN)
 
 
-async def _ask_without_external_id(call: Call, keys: Keys, run: Run, seconds: float) -> bool:
+async def _ask_without_external_id(call: Call, keys: Keys, run: Run, seconds: float) -> Verdict | None:
     """The negative probe: the role must be refused without the external id. It never spoils the verdict by itself.
 
     Returns:
-        Whether AWS said that it is refused.
+        Why it is not known to be refused: it is not, or nobody could say. None: AWS said that it is.
     """
     with run.check("external_id_enforced") as step:
         try:
             async with asyncio.timeout(seconds):
                 answer = await send(run.egress.operator, call, keys, run)
         except NotVerified as stopped:
-            step.skip(stopped.verdict.reason.value, stopped.verdict.message)
-            return False
+            verdict = stopped.verdict
         except TimeoutError:
-            step.skip(TIMED_OUT.reason.value, TIMED_OUT.message)
-            return False
-        if _assumed(answer):
-            step.warn("not_enforced", NOT_ENFORCED)
-            return False
-        if 400 <= answer.status < 500 and error_code(answer) in ACCESS_DENIED:
-            return True
-        verdict = judge(answer, call, {}, run)
+            verdict = TIMED_OUT
+        else:
+            if _assumed(answer):
+                step.warn("not_enforced", NOT_ENFORCED)
+                return NOT_ENFORCED_REFUSED
+            if 400 <= answer.status < 500 and error_code(answer) in ACCESS_DENIED:
+                return None
+            verdict = judge(answer, call, REJECTIONS, run)
         step.skip(verdict.reason.value, verdict.message)
-        return False
+        return verdict
 
 
 def require_issued(external_id: str, run: Run) -> None:

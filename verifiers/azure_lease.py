@@ -128,6 +128,12 @@ def signature(account: str, key: str, container: str, values: Mapping[str, str])
     return base64.b64encode(digest).decode()
 
 
+UNPROVEN = (
+    "A SAS does not say which container it is for, and nobody has verified this one: verify it to know that it is for "
+    "the one that its blob_endpoint names."
+)
+
+
 async def of_sas(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
     """The SAS itself, where it is already as short and as narrow as is asked for.
 
@@ -157,7 +163,12 @@ async def of_sas(payload: Payload, terms: LeaseTerms, run: Run) -> Material:
     if scope is not None:
         _require_no_more(sas, scope)
     fields = _fields(payload, service, sas.query) | _resource(sas, service)
-    return Material(MaterialForm.AZURE_SAS, fields, expires_at, narrowed=scope is not None, notes=_notes(sas, service))
+    notes = _notes(sas, service)
+    if scope is not None and not terms.proven:
+        notes = (*notes, UNPROVEN)
+    return Material(
+        MaterialForm.AZURE_SAS, fields, expires_at, narrowed=scope is not None and terms.proven, notes=notes
+    )
 
 
 def _known_end(sas: Sas) -> datetime:

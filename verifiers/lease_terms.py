@@ -67,6 +67,7 @@ class LeaseTerms:
             `_=,.@-`; empty if it is not to be set.
         role_arn: a role that an AWS key is to assume.
         external_id: what that role's trust policy asks for.
+        proven: whether the last known verdict on the credential is that it works.
     """
 
     seconds: int
@@ -75,13 +76,14 @@ class LeaseTerms:
     source_identity: str = ""
     role_arn: str = ""
     external_id: str = ""
+    proven: bool = False
 
 
 class MaterialForm(StrEnum):
     """Which fields the material of a lease has."""
 
     AWS_SESSION = "aws_session"
-    """`access_key_id`, `secret_access_key`, `session_token`; `endpoint` if the credential names one."""
+    """`access_key_id`, `secret_access_key`, `session_token`; `endpoint` and `use_path_style` if the credential names one."""
     AZURE_SAS = "azure_sas"
     """`account_name`, `sas_token` (without a question mark), `blob_endpoint` (the account's: with a scheme, no trailing
     slash); `container` if it is for one that vouch knows, and `blob` if it is for one blob or directory in that."""

@@ -119,8 +119,8 @@ def build(*parts: Part) -> dict[str, Any]:
     spec.components.schema("Error", schema=ErrorSchema)
     for part in parts:
         part.describe(spec, plugin)
-    for path, summary in _OPERATIONS.items():
-        answer = {"description": "Yes.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    for path, (summary, media_type, schema) in _OPERATIONS.items():
+        answer = {"description": "Yes.", "content": {media_type: {"schema": schema}}}
         answers: dict[str, Any] = {"200": answer}
         if path == "/readyz":
             answers["503"] = {**answer, "description": "Not now; each part says why."}
@@ -140,10 +140,12 @@ _SECURITY = {
         "description": "A JWT of the configured issuer, or an API key.",
     },
 }
-_OPERATIONS = {
-    "/livez": "Whether the process answers",
-    "/readyz": "Whether the store and the key ring work",
-    "/version": "What is running",
+_FACTS = ("application/json", {"type": "object"})
+_OPERATIONS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "/livez": ("Whether the process answers", *_FACTS),
+    "/readyz": ("Whether the store and the key ring work", *_FACTS),
+    "/version": ("What is running", *_FACTS),
+    "/metrics": ("Figures in the text format of Prometheus", "text/plain", {"type": "string"}),
 }
 
 

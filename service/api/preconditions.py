@@ -4,6 +4,8 @@ import re
 
 from aiohttp import hdrs, web
 
+from service.core.model import Credential
+
 # RFC 9110 section 8.8.3.
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _TAGS = re.compile(rf"{_TAG.pattern}(?:\s*,\s*{_TAG.pattern})*")
@@ -53,15 +55,20 @@ def prefers_verify(request: web.Request) -> bool:
     return any(_VERIFY.search(value) for value in request.headers.getall("Prefer", ()))
 
 
-def verify_applied(status: str | None) -> dict[str, str]:
+def verify_applied(saved: Credential) -> dict[str, str]:
     """The headers of an answer to it: applied where a verdict came of it (RFC 7240 section 3).
 
     Args:
-        status: of what was saved.
+        saved: what was saved. Where nobody could say, there is an attempt beside what was known before.
     """
-    return {} if status is None else {"Preference-Applied": "verify"}
+    return {} if saved.status is None or saved.attempt is not None else {"Preference-Applied": "verify"}
 
 
-def only_new(request: web.Request) -> bool:
-    """Whether the client sent `If-None-Match: *`: nothing is to be replaced (RFC 9110 section 13.1.2)."""
-    return _tags(request, hdrs.IF_NONE_MATCH) == ["*"]
+def must_exist(request: web.Request) -> bool | None:
+    """True for `If-Match: *`, False for `If-None-Match: *`: nothing is to be made, or nothing replaced.
+
+    None for neither (RFC 9110 sections 13.1.1 and 13.1.2).
+    """
+    if _tags(request, hdrs.IF_NONE_MATCH) == ["*"]:
+        return False
+    return True if _tags(request, hdrs.IF_MATCH) == ["*"] else None

@@ -8,7 +8,7 @@ from service.auth.subjects import SubjectPattern
 from service.core.access import is_workspace
 from service.core.errors import NotAllowed
 from service.core.model import Principal, PrincipalKind, Role
-from service.core.names import is_label
+from service.core.names import LONGEST_SUBJECT, is_label, is_subject
 
 MOST_TEAMSPACES = 1000
 
@@ -83,8 +83,8 @@ class BindingsGrant:
 
 def _subject(claims: Mapping[str, Any]) -> str:
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not is_label(subject):
-        raise NotAllowed("The token names no subject.")
+    if not isinstance(subject, str) or not is_subject(subject):
+        raise NotAllowed(f"The token names no subject of 1 to {LONGEST_SUBJECT} characters.")
     return subject
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from service.auth.settings import Binding, JwtSettings, OAuth2Settings
 from service.core.access import WORKSPACE_RULE, is_workspace
 from service.core.model import Role
-from service.core.names import is_label
+from service.core.names import is_label, is_subject
 
 Rule = tuple[bool, str]
 """Whether it holds, and what to say if it does not."""
@@ -41,8 +41,9 @@ def _binding_rules(binding: Binding, where: str) -> Iterator[Rule]:
     # A public CI signs for everybody who asks: `*` alone is more often a slip than meant. Who means it names what all
     # subjects of the issuer have in common, as `system:serviceaccount:*`.
     yield (
-        is_label(binding.subject) and bool(binding.subject.strip("*")),
-        f"{where}.subject must name a subject or, with *, several; * alone is refused, for it is everybody.",
+        is_subject(binding.subject) and any(map(str.isalnum, binding.subject)),
+        f"{where}.subject must name a subject or, with *, several; one without a letter or digit is refused, for it is "
+        "everybody.",
     )
     yield is_workspace(binding.workspace), f"{where}.workspace is wrong. {WORKSPACE_RULE}"
     yield binding.role in list(Role), f"{where}.role must be one of {', '.join(Role)}."

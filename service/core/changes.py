@@ -1,19 +1,22 @@
 """What a change of a credential comes to: which fields stay, which secret is meant, when it ends."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import orjson
 
-from service.core.errors import Conflict, Invalid, VerificationFailed
+from service.core.errors import Conflict, EnvelopeBroken, Invalid, VerificationFailed
 from service.core.model import Credential, timestamp
-from service.core.records import Applied, Unseal, canonical
+from service.core.records import Applied, Secret, Unseal, canonical
 from verifiers.base import Kind, Payload
 from verifiers.verdict import Outcome, Report
 
 Vet = Callable[[Payload], Awaitable[Report]]
 """Asks the provider about a payload before it is saved."""
+
+NOTHING_STORED = "Nothing is stored for it: send the secret."
+SEND_AGAIN = "Send the secret again: the other fields have changed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +58,60 @@ async def merge(current: Credential, unseal: Unseal, change: Change) -> Applied:
         return Applied(changed)
     if payload.kind.provider != (change.provider or current.provider):
         raise Invalid({"payload": f"Belongs to {payload.kind.provider}: send that as the provider too."})
-    public = canonical(payload.public)
-    secret = dict(payload.secret)
-    if blank := [name for name, value in secret.items() if not value]:
-        _require_same(current, payload, blank)
-        public = current.public
-    if len(blank) == len(secret) and _is_same(current, payload):
+    secret = await _whole_secret(current, unseal, payload)
+    if secret is None:
         return Applied(changed)
-    if blank:
-        stored = await unseal()
-        if missing := [name for name in blank if name not in stored]:
-            raise Invalid({f"payload.{name}": "Nothing is stored for it: send the secret." for name in missing})
-        secret |= {name: stored[name] for name in blank}
+    # What is derived from an empty secret is derived from the stored one.
+    public = current.public if secret.keys() & set(blank_fields(payload)) else canonical(payload.public)
     kind = payload.kind
     changed = changed._replace(provider=kind.provider, type=kind.type, public=public)
     return Applied(changed._replace(expires_at=expiry(as_payload(kind, changed, secret))), secret)
+
+
+def blank_fields(payload: Payload) -> list[str]:
+    """The secret fields that were sent empty: each stands for the stored one."""
+    return [name for name, value in payload.secret.items() if not value]
+
+
+def require_nothing_blank(payload: Payload) -> Payload:
+    """A payload of which nothing is stored yet, without the fields that it need not have and that are empty.
+
+    Raises:
+        Invalid: a secret that it must have is empty.
+    """
+    if missing := [name for name in blank_fields(payload) if _is_required(payload.kind, name)]:
+        raise Invalid({f"payload.{name}": NOTHING_STORED for name in missing})
+    return replace(payload, secret={name: value for name, value in payload.secret.items() if value})
+
+
+async def holds(unseal: Unseal, secret: Secret) -> bool:
+    """Whether a record's secret is this one. One that does not open is another: so it can be replaced."""
+    try:
+        return await unseal() == dict(secret)
+    except EnvelopeBroken:
+        return False
+
+
+async def _whole_secret(current: Credential, unseal: Unseal, payload: Payload) -> dict[str, str] | None:
+    """The secret of a changed payload, the stored one for each field that is empty; None if nothing changes."""
+    secret = dict(payload.secret)
+    same = _is_same(current, payload)
+    blank = blank_fields(payload)
+    if same and len(blank) == len(secret):
+        return None
+    if not same and any(_is_required(payload.kind, name) for name in blank):
+        raise _send_again(blank)
+    if blank:
+        stored = await unseal()
+        # A field that the payload need not have, and has not: that is what an empty one says of it.
+        dropped = [name for name in blank if name not in stored and not _is_required(payload.kind, name)]
+        blank = [name for name in blank if name not in dropped]
+        if blank and not same:
+            raise _send_again(blank)
+        if missing := [name for name in blank if name not in stored]:
+            raise Invalid({f"payload.{name}": NOTHING_STORED for name in missing})
+        secret = {name: value or stored[name] for name, value in secret.items() if name not in dropped}
+    return None if same and await holds(unseal, secret) else secret
 
 
 def as_payload(kind: Kind, credential: Credential, secret: dict[str, str]) -> Payload:
@@ -98,13 +140,17 @@ async def vetted(vet: Callable[[T], Awaitable[Report]], payload: T) -> Report:
     return report
 
 
-def require_version(current: Credential, version: int | None) -> None:
+def require_version(current: Credential, seen: Credential | None) -> None:
     """Refuse to save over a payload that somebody else put there while ours was verified.
+
+    Args:
+        current: the record as it is.
+        seen: as it was; None if it does not matter. One that was deleted and made anew under its id is another one.
 
     Raises:
         Conflict: it is another one.
     """
-    if version is not None and current.version != version:
+    if seen is not None and (current.created_at, current.version) != (seen.created_at, seen.version):
         raise Conflict("Somebody else changed the credential while it was being verified: nothing was saved.")
 
 
@@ -120,8 +166,10 @@ def _is_same(current: Credential, payload: Payload) -> bool:
     return (current.provider, current.type) == (kind.provider, kind.type) and dict(payload.public) == kept
 
 
-def _require_same(current: Credential, payload: Payload, blank: list[str]) -> None:
+def _is_required(kind: Kind, name: str) -> bool:
+    return kind.schema().fields[name].required
+
+
+def _send_again(blank: list[str]) -> Invalid:
     """An empty secret stands for the stored one only beside the same public fields (requirement 12)."""
-    if _is_same(current, payload):
-        return
-    raise Invalid({f"payload.{name}": "Send the secret again: the other fields have changed." for name in blank})
+    return Invalid({f"payload.{name}": SEND_AGAIN for name in blank})

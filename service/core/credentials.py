@@ -108,18 +108,17 @@ class Credentials:
         """The same wherever it is, for whoever has been authorized."""
         if change.name is not None:
             require_name(change.name)
-        report, version = None, None
+        report, seen = None, None
         if vet is not None:
             # Before its turn: a provider that hangs must not hold up others who want the record.
-            current, unseal = await self._records.find(key)
-            require_match(current, if_match)
-            version = current.version
-            applied = await merge(current, unseal, change)
+            seen, unseal = await self._records.find(key)
+            require_match(seen, if_match)
+            applied = await merge(seen, unseal, change)
             secret = await unseal() if applied.secret is None else dict(applied.secret)
             report = await vetted(vet, self.payload(applied.credential, secret))
 
         async def apply(current: Credential, unseal: Unseal) -> Applied:
-            require_version(current, version)
+            require_version(current, seen)
             return (await merge(current, unseal, change))._replace(report=report)
 
         return await self._records.change(caller, key, apply, if_match)

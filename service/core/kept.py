@@ -82,7 +82,8 @@ class Outgoing(NamedTuple):
 class Lease(NamedTuple):
     """That somebody got short-lived material of a credential, and until when; never the material.
 
-    `narrowed_to` is the canonical JSON of the scope that was asked for, None for all that the credential may do.
+    `narrowed_to` is the canonical JSON of the scope that was asked for, None for all that the credential may do;
+    `role_arn` the role that an AWS key assumed, empty for none; `forced` whether the last verdict was overridden.
     The credential may be gone by now: its name is the one it had.
     """
 
@@ -95,6 +96,8 @@ class Lease(NamedTuple):
     type: str
     purpose: str
     narrowed_to: str | None
+    role_arn: str
+    forced: bool
     caller_kind: str
     caller_id: str
     caller_name: str

@@ -9,6 +9,7 @@ from typing import Protocol
 from service.core.errors import Overloaded
 
 CALLERS_LANE = "callers"
+STOPPING = "The service is shutting down."
 
 
 class Quota(Protocol):
@@ -21,7 +22,8 @@ class Quota(Protocol):
 class Lanes:
     """Every lane has the same room: a provider that hangs fills only its own.
 
-    Full is said at once to a request; what nobody waits for waits itself.
+    Full is said at once to a request. What nobody waits for waits itself, and keeps half of the lane free for requests:
+    it must not be the reason why one of them is turned away.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -29,6 +31,7 @@ class Lanes:
         self._busy: Counter[str] = Counter()
         self._freed = asyncio.Event()
         self._limits: set[asyncio.Timeout] = set()
+        self._stopped = False
 
     @asynccontextmanager
     async def enter(self, lane: str, *, wait: bool = False) -> AsyncIterator[None]:
@@ -36,16 +39,19 @@ class Lanes:
 
         Args:
             lane: whose.
-            wait: for room, instead of being turned away.
+            wait: until half of the lane is free, instead of being turned away from a full one.
 
         Raises:
             Overloaded: the lane is full, or the service stops meanwhile.
         """
-        while self._busy[lane] >= self._capacity:
+        room = max(self._capacity // 2, 1) if wait else self._capacity
+        while self._busy[lane] >= room and not self._stopped:
             if not wait:
                 raise Overloaded("Too many requests to this provider are under way.")
             self._freed.clear()
             await self._freed.wait()
+        if self._stopped:
+            raise Overloaded(STOPPING)
         self._busy[lane] += 1
         limit = asyncio.timeout(None)
         try:
@@ -55,7 +61,7 @@ class Lanes:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Overloaded("The service is shutting down.") from None
+            raise Overloaded(STOPPING) from None
         finally:
             self._limits.discard(limit)
             self._busy[lane] -= 1
@@ -66,7 +72,9 @@ class Lanes:
         return dict(self._busy)
 
     def stop(self) -> None:
-        """End every question under way, before its deadline: its caller is told that the service is shutting down."""
+        """End every question under way, before its deadline, and let in no more: all are told why."""
+        self._stopped = True
+        self._freed.set()
         now = asyncio.get_running_loop().time()
         for limit in self._limits:
             limit.reschedule(now)

@@ -4,12 +4,13 @@ import hashlib
 import re
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from service.core import audit
 from service.core.changes import as_payload
 from service.core.credentials import verifier_of
 from service.core.errors import (
+    Conflict,
     Invalid,
     LastVerdictFailed,
     NotAllowed,
@@ -41,7 +42,9 @@ from verifiers.registry import Registry
 _UNFIT = re.compile(r"[^A-Za-z0-9_=,.@-]")
 _MARK = 12
 _LONGEST_SOURCE_IDENTITY = 64
-_FAILED = "failed"
+_FAILED, _VERIFIED = "failed", "verified"
+_SLACK_SECONDS = 60
+"""By how much clocks may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Leases:
             NotLeasable: nothing short-lived can be made of it; the text says what to use instead.
             LastVerdictFailed: it is known not to work.
             VerificationFailed, VerificationUnknown: the provider refused it, or did not answer.
+            Conflict: the credential was changed or removed, or the caller revoked, while the provider was asked.
             StoreUnavailable: the lease could not be recorded; no material leaves.
         """
         principal = caller.principal
@@ -136,14 +140,17 @@ class Leases:
             source_identity=_source_identity(principal) if self._bounds.source_identity else "",
             role_arn=request.role_arn,
             external_id=request.external_id,
+            proven=credential.status == _VERIFIED,
         )
         kind = verifier_of(self._registry, credential.provider, credential.type).kind
         payload = as_payload(kind, credential, await unseal())
         material = await self._lease(principal.workspace, payload, terms)
+        self._require_bounded(material)
         lease = _lease(caller, lease_id, credential, request, material)
-        told = f"done: lease {lease_id} until {lease.expires_at}"
-        record = audit.record(caller, credential.scope, audit.Action.LEASE, credential.id, told)
-        await self._store.create_lease(lease, record)
+        record = audit.record(caller, credential.scope, audit.Action.LEASE, credential.id, _told(lease))
+        # What was true before the provider was asked may not be any more: it has to hold as the lease is recorded.
+        if not await self._store.create_lease(lease, record, of_version=credential.version):
+            raise Conflict("The credential, or your right to it, changed meanwhile: nothing was handed out.")
         return Granted(lease, material)
 
     async def list(
@@ -196,6 +203,15 @@ class Leases:
             raise Invalid(wrong)
         return seconds
 
+    def _require_bounded(self, material: Material) -> None:
+        """Refuse material that outlives what the operator allows: its end is the provider's word, not ours."""
+        longest = timedelta(seconds=self._bounds.max_ttl_seconds + _SLACK_SECONDS)
+        if material.expires_at > datetime.now(UTC) + longest:
+            raise NotLeasable(
+                "The provider's material would live longer than leases may here, so it was thrown away: ask the "
+                "operator for a longer leases.max_ttl_seconds, or use a credential of another kind."
+            )
+
     def _require_usable(self, credential: Credential, request: LeaseRequest) -> None:
         if credential.family != Family.ACCESS:
             raise NotLeasable(
@@ -242,6 +258,8 @@ def _lease(caller: Caller, lease_id: str, credential: Credential, request: Lease
         type=credential.type,
         purpose=request.purpose,
         narrowed_to=None if narrowed is None else canonical(narrowed),
+        role_arn=request.role_arn,
+        forced=request.force,
         caller_kind=caller.principal.kind.value,
         caller_id=caller.principal.id,
         caller_name=caller.principal.name,
@@ -250,11 +268,25 @@ def _lease(caller: Caller, lease_id: str, credential: Credential, request: Lease
     )
 
 
+def _told(lease: Lease) -> str:
+    """A lease in the audit trail, which outlives the list."""
+    parts = [f"done: lease {lease.id} until {lease.expires_at}", f"scope {lease.narrowed_to or 'whole'}"]
+    if lease.role_arn:
+        parts.append(f"role {lease.role_arn}")
+    if lease.forced:
+        parts.append("forced")
+    return "; ".join(parts)
+
+
 def _source_identity(principal: Principal) -> str:
-    """The caller, as AWS takes a `SourceIdentity`: what does not fit becomes a dash, and then a hash tells it apart."""
-    told = f"{principal.kind.value}-{principal.name if principal.kind is PrincipalKind.WORKLOAD else principal.id}"
+    """The caller, as AWS takes a `SourceIdentity`: what does not fit becomes a dash, and then a hash tells it apart.
+
+    A workload is known by its subject, which two issuers may have: the hash is of both.
+    """
+    is_workload = principal.kind is PrincipalKind.WORKLOAD
+    told = f"{principal.kind.value}-{principal.name if is_workload else principal.id}"
     fit = _UNFIT.sub("-", told)
-    if fit == told and len(fit) <= _LONGEST_SOURCE_IDENTITY:
+    if fit == told and len(fit) <= _LONGEST_SOURCE_IDENTITY and not is_workload:
         return fit
     mark = hashlib.sha256(principal.id.encode()).hexdigest()[:_MARK]
     return f"{fit[: _LONGEST_SOURCE_IDENTITY - _MARK - 1]}-{mark}"

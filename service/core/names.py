@@ -7,6 +7,8 @@ from service.core.errors import Invalid
 from service.core.model import WORKSPACE_PREFIX
 
 LONGEST_NAME = 255
+LONGEST_SUBJECT = 512
+"""A Kubernetes service account can have 339 characters, with its namespace and prefix."""
 # U+FFFD is what bad UTF-8 in a URL is decoded to: different names would become one.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
@@ -29,6 +31,11 @@ def name_fault(name: str) -> str | None:
 def is_label(text: str) -> bool:
     """Whether a text can be what people call a key, a user or a teamspace: 1 to 255 characters, none a control one."""
     return 0 < len(text) <= LONGEST_NAME and _CONTROL.search(text) is None
+
+
+def is_subject(text: str) -> bool:
+    """Whether a text can be the subject of a token: 1 to 512 characters, none a control one."""
+    return 0 < len(text) <= LONGEST_SUBJECT and _CONTROL.search(text) is None
 
 
 def teamspace_fault(teamspace: str) -> str | None:

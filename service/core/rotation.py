@@ -1,6 +1,6 @@
 """Rotation: a new payload is verified before it takes the old one's place, and there is a way back."""
 
-from service.core.changes import as_payload, expiry, require_version
+from service.core.changes import as_payload, expiry, holds, require_version
 from service.core.credentials import verifier_of
 from service.core.errors import Invalid, NoSuchVersion, verification_error
 from service.core.kept import KeptVersion
@@ -82,16 +82,15 @@ class Rotation:
         current, unseal = await self._records.find(key)
         require_match(current, if_match)
         new = current._replace(public=canonical(public))
-        if new.public == current.public and await unseal() == dict(secret):
+        if new.public == current.public and await holds(unseal, secret):
             raise Invalid({"payload": _SAME})
         report = await self._verification.ask(new, dict(secret))
         known_bad = report.verdict.outcome is Outcome.FAILED
         if (known_bad or not force) and (error := verification_error(report)):
             raise error
-        seen = current.version
 
         async def apply(now: Credential, _unseal: Unseal) -> Applied:
-            require_version(now, seen)
+            require_version(now, current)
             changed = now._replace(public=new.public, expires_at=self._expiry(new, secret))
             return Applied(changed, secret, report, self._keep_versions)
 
@@ -130,10 +129,9 @@ class Rotation:
         current = await self._records.get(key)
         require_match(current, if_match)
         old, secret = await self._kept(current, version)
-        seen = current.version
 
         async def apply(now: Credential, _unseal: Unseal) -> Applied:
-            require_version(now, seen)
+            require_version(now, current)
             changed = now._replace(provider=old.provider, type=old.type, public=old.public)
             return Applied(
                 changed._replace(expires_at=self._expiry(changed, secret)), secret, keep_versions=self._keep_versions

@@ -222,8 +222,16 @@ class Store(Protocol):
     async def append_audit(self, audit: AuditRecord) -> None:
         """Keep a record of something that wrote nothing else."""
 
-    async def create_lease(self, lease: Lease, audit: AuditRecord) -> None:
-        """Keep a lease; some that ended long before it (`LEASE_KEPT_DAYS`) are dropped in the same transaction."""
+    async def create_lease(self, lease: Lease, audit: AuditRecord, *, of_version: int | None = None) -> bool:
+        """Keep a lease; some that ended long before it (`LEASE_KEPT_DAYS`) are dropped in the same transaction.
+
+        Args:
+            lease: what was made.
+            audit: that it was.
+            of_version: the payload's version that it was made of: False, and nothing is kept, if the credential has
+                another one by now, is gone or not allowed in tasks any more, or if the API key or user that it is for
+                has been revoked. None asks nothing.
+        """
 
     async def list_leases(
         self,

@@ -16,11 +16,11 @@ from service.core.probing import Probing
 from service.core.records import Records
 from service.core.shared import SharedCredentials
 from service.core.store import Store
-from service.core.verdicts import Trigger, is_known, judged, kept_report
+from service.core.verdicts import Trigger, is_known, kept_report
 from service.core.watching import Pace
 from verifiers.base import Payload
 from verifiers.files import DEFAULT_PROFILE
-from verifiers.verdict import Report
+from verifiers.verdict import Outcome, Report
 
 log = logging.getLogger("vouch.verification")
 
@@ -154,18 +154,13 @@ class Verification:
             trigger: who wanted it.
             watch: when it is due next; None for as after a request.
         """
-        now = datetime.now(UTC)
-        turn = watch or self._pace.after(report, now, rejections=0)
+        turn = watch or self._turn_after_request(credential, report)
         outcome = f"{report.verdict.outcome}: {report.verdict.reason}"
-        changes = {"from": credential.status, "to": judged(credential, report).status}
-        event = None
-        if changes["from"] != changes["to"]:
-            event = self._events.make(
-                EventType.VERDICT_CHANGED, credential, reason=report.verdict.reason.value, **changes
-            )
+        told = {**_change(credential, report), "reason": report.verdict.reason.value}
+        event = self._events.make(EventType.VERDICT_CHANGED, credential, **told) if is_known(report) else None
         # A schedule's verdict that changes nothing is in the history; the trail is for what people and changes did.
         record = None
-        if is_known(report) and (trigger is Trigger.REQUEST or changes["from"] != changes["to"]):
+        if is_known(report) and (trigger is Trigger.REQUEST or credential.status != told["to"]):
             record = audit.record(caller, credential.scope, audit.Action.VERIFY, credential.id, outcome)
         try:
             changed = await self._store.record_report(
@@ -175,8 +170,18 @@ class Verification:
             log.warning("the report on credential %s could not be kept (%s)", credential.id, outcome)
         else:
             if changed:
-                self._events.tell(EventType.VERDICT_CHANGED, credential, reason=report.verdict.reason.value, **changes)
+                self._events.tell(EventType.VERDICT_CHANGED, credential, **told)
         return report
+
+    def _turn_after_request(self, credential: Credential, report: Report) -> Watch | None:
+        """When the schedule's turn comes; None to leave it where it is.
+
+        Whoever asks about a rejected credential over and over, and hears nothing new, does not bring it back to the
+        pace of one that works.
+        """
+        if not is_known(report) or credential.status == report.verdict.outcome == Outcome.FAILED:
+            return None
+        return self._pace.after(report, datetime.now(UTC), rejections=0)
 
     async def history(self, caller: Caller, credential_id: str, *, before: int | None, limit: int) -> list[KeptReport]:
         """What was said of a credential, newest first.
@@ -190,3 +195,15 @@ class Verification:
         key = Identified(principal.workspace, credential_id, principal.teamspaces)
         await self._records.get(key)
         return await self._store.list_reports(principal.workspace, credential_id, before=before, limit=limit)
+
+
+_OTHER = {Outcome.VERIFIED.value: Outcome.FAILED.value, Outcome.FAILED.value: Outcome.VERIFIED.value}
+
+
+def _change(credential: Credential, report: Report) -> dict[str, str | None]:
+    """From which status to which a known verdict leads, if the store finds that it changes anything.
+
+    One that says what the record said when it was read changes it only if somebody has said the opposite since.
+    """
+    was, now = credential.status, report.verdict.outcome.value
+    return {"from": was if was != now else _OTHER.get(now), "to": now}

@@ -35,16 +35,21 @@ class Pace:
         Args:
             report: what it said.
             now: when it ended.
-            rejections: the failed verdicts in a row before it.
+            rejections: the failed verdicts in a row before it; one that is unknown neither adds to them nor ends them.
             claim: what the turn was claimed with.
         """
         outcome = report.verdict.outcome
         count = rejections + 1 if outcome is Outcome.FAILED else rejections if outcome is Outcome.UNKNOWN else 0
-        return Watch(self._due(now, min(2**count, RAREST)), claim, count)
+        return Watch(self._due(now, min(2 ** min(count, RAREST), RAREST)), claim, count)
 
     def again(self, now: datetime, *, rejections: int, claim: str) -> Watch:
         """The turn after one that came to nothing."""
         return Watch(self._due(now, 1), claim, rejections)
+
+    def soon(self, now: datetime, seconds: float, *, rejections: int, claim: str) -> Watch:
+        """The turn after one for which it was too early: it comes after so many seconds, and before twice as many."""
+        later = now + timedelta(seconds=seconds * (1 + self.random()))
+        return Watch(timestamp(later), claim, rejections)
 
     def _due(self, now: datetime, times: int) -> str:
         seconds = max(self.interval, 1.0) * times * (1 + JITTER * (2 * self.random() - 1))

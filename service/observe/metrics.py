@@ -6,7 +6,11 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.core.events import EventType
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_RESULTS = ("delivered", "retried", "given_up")
 
 
 class Metrics:
@@ -19,6 +23,11 @@ class Metrics:
         self._verifications = self._counter(
             "vouch_verifications", "Verifications, by provider, outcome and reason.", "provider", "outcome", "reason"
         )
+        # There from the start, at 0: a rate over a series sees its first increment only if it was there before.
+        for type_ in EventType:
+            self._events.labels(type_.value)
+        for result in _RESULTS:
+            self._deliveries.labels(result)
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, labels, registry=self._registry)
@@ -36,7 +45,7 @@ class Metrics:
         self._verifications.labels(provider or "none", outcome, reason).inc()
 
     def gauge(self, name: str, what: str, label: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """Show values that are read when somebody looks."""
+        """Show values that are read when somebody looks: from memory, for a look must not wait for the store."""
         self._registry.register(_Gauge(name, what, label, read))
 
     def render(self) -> bytes:

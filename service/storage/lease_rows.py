@@ -18,7 +18,7 @@ DROPPED_AT_ONCE: Final = 20
 _KEPT: Final = timedelta(days=LEASE_KEPT_DAYS)
 
 # Constant texts, so that the connections keep them prepared. S608: no value is ever in them.
-_INSERT = f"INSERT INTO lease ({LEASE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT = f"INSERT INTO lease ({LEASE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _DROP = (
     "DELETE FROM lease WHERE seq IN "
     "(SELECT seq FROM lease INDEXED BY lease_ended WHERE expires_at < ? ORDER BY expires_at LIMIT ?)"
@@ -62,12 +62,32 @@ class Wanted(NamedTuple):
     limit: int
 
 
-def create(connection: sqlite3.Connection, lease: Lease, audit: AuditRecord) -> bool:
-    """Add a lease, and drop some that nobody lists any more."""
+_STILL_MEANT = (
+    "SELECT 1 FROM credential WHERE id = ? AND workspace = ? AND version = ? AND family = 'access' "
+    "AND allowed_in_tasks = 1"
+)
+_CALLER_STILL_THERE = {
+    "api_key": "SELECT 1 FROM api_key WHERE id = ? AND revoked_at IS NULL",
+    "user": "SELECT 1 FROM user WHERE name = ?",
+}
+
+
+def create(connection: sqlite3.Connection, lease: Lease, audit: AuditRecord, of_version: int | None = None) -> bool:
+    """Add a lease, unless what it is made of or for is not what it was; and drop some that nobody lists any more."""
+    if of_version is not None and not _still(connection, lease, of_version):
+        return False
     connection.execute(_INSERT, lease_row(lease))
     dropped_before = timestamp(datetime.fromisoformat(lease.issued_at) - _KEPT)
     connection.execute(_DROP, (dropped_before, DROPPED_AT_ONCE))
     return audit_rows.append(connection, audit)
+
+
+def _still(connection: sqlite3.Connection, lease: Lease, version: int) -> bool:
+    """Whether the credential has the payload that the lease was made of, and its caller has not been revoked."""
+    if not connection.execute(_STILL_MEANT, (lease.credential_id, lease.workspace, version)).fetchall():
+        return False
+    there = _CALLER_STILL_THERE.get(lease.caller_kind)
+    return there is None or bool(connection.execute(there, (lease.caller_id,)).fetchall())
 
 
 def page(connection: sqlite3.Connection, wanted: Wanted, now: Timestamp) -> list[ListedLease]:

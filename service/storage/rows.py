@@ -22,7 +22,7 @@ _ROLES = {role.value: role for role in Role}  # a call of an enum costs a micros
 USER = "name, password_hash, workspace, role, created_at"
 LEASE = (
     "id, workspace, teamspace, credential_id, credential_name, provider, type, purpose, narrowed_to, "
-    "caller_kind, caller_id, caller_name, issued_at, expires_at"
+    "role_arn, forced, caller_kind, caller_id, caller_name, issued_at, expires_at"
 )
 
 
@@ -113,4 +113,5 @@ def lease_row(one: Lease) -> Row:
 
 def listed_lease(row: Row) -> ListedLease:
     """A lease from its number, the columns of `LEASE`, and whether its caller was revoked (null where unknown)."""
-    return ListedLease(row[0], Lease(*row[1:-1]), None if row[-1] is None else row[-1] == 1)
+    lease = Lease(*row[1:-1])
+    return ListedLease(row[0], lease._replace(forced=lease.forced == 1), None if row[-1] is None else row[-1] == 1)

@@ -59,9 +59,9 @@ class SqliteStore(CredentialMethods, ScheduleMethods):
         """See `Store`."""
         await self._writer.write(partial(audit_rows.append, audit=audit))
 
-    async def create_lease(self, lease: Lease, audit: AuditRecord) -> None:
+    async def create_lease(self, lease: Lease, audit: AuditRecord, *, of_version: int | None = None) -> bool:
         """See `Store`."""
-        await self._writer.write(partial(lease_rows.create, lease=lease, audit=audit))
+        return await self._writer.write(partial(lease_rows.create, lease=lease, audit=audit, of_version=of_version))
 
     async def list_leases(
         self,

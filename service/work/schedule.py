@@ -1,39 +1,31 @@
 """The schedule: verifies by itself what is due, spread over the interval, and warns of what ends soon."""
 
 import asyncio
-import math
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from service.core.errors import StoreUnavailable, VouchError
-from service.core.events import Events, EventType
-from service.core.kept import Due, Event
-from service.core.model import Caller, Credential, Principal, PrincipalKind, Role, timestamp
+from service.core.errors import StoreUnavailable
+from service.core.events import Events
+from service.core.kept import Due
+from service.core.model import timestamp
 from service.core.records import Records
 from service.core.store import Store
-from service.core.verdicts import Trigger
 from service.core.verification import Verification
 from service.core.watching import Pace
-from verifiers.verdict import Reason, Report
+from service.work.expiry import ExpiryWarnings
+from service.work.pacing import MOST_AT_ONCE, beat
+from service.work.watcher import Watcher
 
 log = structlog.get_logger("vouch.schedule")
 
 SHARED_LANE = "shared"
-MOST_AT_ONCE = 50
-"""Turns that are taken at a time in one lane: no more than these wait for their claims to end if a process dies."""
+PATIENCE_SECONDS = 240.0
+"""How long a turn waits for room in its lane, beside the probe's own deadline."""
 CLAIM_SECONDS = 300.0
-"""How long nobody else takes a turn: longer than a probe can take, with all of a batch's before it."""
-PAUSE_SECONDS = 60.0
-"""How long a lane rests whose provider throttles and does not say how long."""
-LONGEST_PAUSE_SECONDS = 3600.0
-EXPIRY_SECONDS = 60.0
-"""Between two looks for what ends soon."""
-_HEADROOM = 1.5
-
-_SELF = Principal(PrincipalKind.SERVICE, "schedule", "schedule", "", Role.VERIFIER)
+"""How long nobody else takes a turn, beside the probe's deadline: longer than all that the one who has it does."""
 
 
 class Schedule:
@@ -47,7 +39,9 @@ class Schedule:
         pace: the interval, in seconds; 0 verifies nothing by itself.
         lanes: the providers, as lanes.
         warning: how long before its end a credential is told of; zero never.
+        deadline: seconds for one probe.
         idle_seconds: the longest pause between two looks.
+        now: the time.
     """
 
     def __init__(
@@ -60,112 +54,62 @@ class Schedule:
         *,
         lanes: tuple[str, ...],
         warning: timedelta,
+        deadline: float,
         idle_seconds: float = 10.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
-        self._records = records
-        self._verification = verification
-        self._events = events
-        self._pace = pace
+        self._interval = pace.interval
+        self._watcher = Watcher(store, records, verification, pace, patience=PATIENCE_SECONDS + deadline, now=now)
+        self._warnings = ExpiryWarnings(store, events, warning, now=now) if warning > timedelta(0) else None
+        self._claim_seconds = CLAIM_SECONDS + deadline
         self._lanes = (*lanes, SHARED_LANE)
-        self._warning = warning
         self._idle_seconds = idle_seconds
         self._now = now
-        self._claim = uuid.uuid4().hex
 
     async def run(self) -> None:
         """Work until cancelled. Nothing that goes wrong with one credential, or with the store, ends it."""
         async with asyncio.TaskGroup() as group:
-            if self._pace.interval > 0:
+            if self._interval > 0:
                 for lane in self._lanes:
                     group.create_task(self._keep_up(lane))
-            if self._warning > timedelta(0):
-                group.create_task(self._warn())
+            if self._warnings is not None:
+                group.create_task(self._warnings.run())
+            # With nothing to do it is at rest, and not at an end.
+            await asyncio.Event().wait()
 
     async def _keep_up(self, lane: str) -> None:
-        while True:
-            pause = self._idle_seconds
-            try:
-                pause = await self.take_turns(lane)
-            except StoreUnavailable:
-                log.warning("the schedule can't reach the store", lane=lane)
-            await asyncio.sleep(pause)
+        """Take the lane's turns as they come due. One that takes long holds up no other."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            under_way: set[asyncio.Task[None]] = set()
+            while True:
+                if len(under_way) >= MOST_AT_ONCE:
+                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                started, rest = loop.time(), self._idle_seconds
+                until = self._now() + timedelta(seconds=self._claim_seconds)
+                try:
+                    due, rest = await self._claim(lane, MOST_AT_ONCE - len(under_way), until)
+                except StoreUnavailable:
+                    log.warning("the schedule can't reach the store", lane=lane)
+                    due = []
+                for one in due:
+                    task = group.create_task(self._watcher.take(one, lane, until))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                await asyncio.sleep(max(rest - (loop.time() - started), 0.0))
 
-    async def take_turns(self, lane: str) -> float:
-        """Verify what is due in a lane, at most so many that all of it is spread over the interval.
-
-        Returns:
-            Seconds to rest.
-        """
+    async def _claim(self, lane: str, room: int, until: datetime) -> tuple[list[Due], float]:
+        """Turns that are ours until then, no more than there is room for; and the seconds to rest after them."""
         watched = await self._store.count_watched(lane)
-        rate = watched * _HEADROOM / self._pace.interval  # turns a second
-        rest = min(max(1.0 / rate if rate else math.inf, 1.0), self._idle_seconds)
-        limit = min(max(math.ceil(rate * rest), 1), MOST_AT_ONCE)
-        now = self._now()
+        limit, rest = beat(watched, self._interval, self._idle_seconds)
+        if not watched:
+            return [], rest  # a look is a read; a claim has to wait for the store's one writer
         due = await self._store.claim_due(
             lane,
-            now=timestamp(now),
-            until=timestamp(now + timedelta(seconds=CLAIM_SECONDS)),
-            claim=self._claim,
-            limit=limit,
+            now=timestamp(self._now()),
+            until=timestamp(until),
+            claim=uuid.uuid4().hex,  # a fresh one: who is late is a stranger to itself too
+            limit=min(limit, room),
         )
-        if due:
-            await asyncio.gather(*(self._verify(one, lane) for one in due))
-        return rest
-
-    async def _verify(self, due: Due, lane: str) -> None:
-        credential = due.credential
-        try:
-            report = await self._ask(due)
-            if report is None:
-                again = self._pace.again(self._now(), rejections=due.rejections, claim=due.claim)
-                await self._store.put_off(credential.id, again)
-                return
-            if self._verification.asks_provider(credential):
-                await self._pause_if_throttled(report, lane)
-            turn = self._pace.after(report, self._now(), rejections=due.rejections, claim=due.claim)
-            caller = Caller(_SELF)
-            await self._verification.keep(caller, credential, report, Trigger.SCHEDULE, turn)
-        except StoreUnavailable:
-            # The claim runs out by itself, and then it is anybody's turn again.
-            log.warning("a scheduled verification could not be kept", credential_id=credential.id)
-
-    async def _ask(self, due: Due) -> Report | None:
-        """What the provider says; None if it could not be asked."""
-        credential = due.credential
-        try:
-            secret = await self._records.unseal(credential, due.sealed)
-            return await self._verification.ask(credential, secret, scheduled=True)
-        except VouchError as error:
-            # Its own host is asked too often, its kind is gone, its envelope is broken, the service stops.
-            what = type(error).__name__
-            log.warning("a scheduled verification was left out", credential_id=credential.id, error=what)
-        return None
-
-    async def _pause_if_throttled(self, report: Report, lane: str) -> None:
-        if report.verdict.reason is not Reason.THROTTLED:
-            return
-        seconds = min(max(report.retry_after or PAUSE_SECONDS, 1.0), LONGEST_PAUSE_SECONDS)
-        await self._store.pause_lane(lane, timestamp(self._now() + timedelta(seconds=seconds)))
-        log.warning("a provider throttles: its lane rests", lane=lane, seconds=seconds)
-
-    async def _warn(self) -> None:
-        while True:
-            try:
-                while len(await self.warn_of_ends()) == MOST_AT_ONCE:
-                    pass
-            except StoreUnavailable:
-                log.warning("the schedule can't reach the store")
-            await asyncio.sleep(EXPIRY_SECONDS)
-
-    async def warn_of_ends(self) -> list[Credential]:
-        """Tell of credentials that end soon, each once; at most so many at a time."""
-        before = timestamp(self._now() + self._warning)
-        ending = await self._store.claim_expiring(before, self._ending, limit=MOST_AT_ONCE)
-        for credential in ending:
-            self._events.tell(EventType.EXPIRING, credential, expires_at=credential.expires_at)
-        return ending
-
-    def _ending(self, credential: Credential) -> Event | None:
-        return self._events.make(EventType.EXPIRING, credential, expires_at=credential.expires_at)
+        return due, rest

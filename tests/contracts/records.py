@@ -170,6 +170,8 @@ def a_lease(one: Credential, issued_at: datetime = NOW, seconds: int = 900, **ch
         type=one.type,
         purpose="nightly load",
         narrowed_to=None,
+        role_arn="",
+        forced=False,
         caller_kind="api_key",
         caller_id="id-1",
         caller_name="tests",

@@ -16,6 +16,8 @@ from typing import cast
 import pytest
 import trustme
 
+from tests.peers.aws_stub import Scripted
+
 METADATA_URL = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
 CANARY = "upstream-canary-7f3a"
 """In everything the peer says, so that tests can look for it in what vouch says."""
@@ -66,13 +68,17 @@ class FaultPeer:
 
     `connections` counts connections, also those that die in their TLS handshake. `requests` are the
     requests' heads and bodies, `sent` is how many bytes of answers were handed to the network. A peer that is fine
-    answers with `body` and `headers`.
+    answers with `body` and `headers`; one that redirects, to `location`; one whose clock is skewed, with `refusal`
+    and a date of another century. Whatever is in `first` is answered before any of that.
     """
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.mode = FaultMode.FINE
         self.body = CANARY.encode()
         self.headers = {"Date": "Sat, 01 Aug 2026 12:00:00 GMT"}
+        self.location = METADATA_URL
+        self.refusal = Scripted(400, CANARY)
+        self.first: list[Scripted] = []
         self.connections = 0
         self.requests: list[bytes] = []
         self.sent = 0
@@ -151,7 +157,9 @@ class FaultPeer:
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_content_length(head))
             self.requests.append(head + body)
-            if not await _FAULTS.get(self.mode, _fine)(self, writer):
+            if self.first:
+                await self.give(writer, self.first.pop(0))
+            elif not await _FAULTS.get(self.mode, _fine)(self, writer):
                 return
 
     async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -167,13 +175,22 @@ class FaultPeer:
         await self.send(writer, ("\r\n".join(lines) + "\r\n\r\n").encode() + body)
         return True
 
+    async def give(self, writer: asyncio.StreamWriter, answer: Scripted, **more: str) -> bool:
+        """An answer as the stubs of providers have them, with more headers."""
+        return await self.answer(writer, f"{answer.status} -", answer.body.encode(), **answer.headers, **more)
+
 
 def _content_length(head: bytes) -> int:
     found = re.search(rb"\r\ncontent-length: *([0-9]+)", head, re.IGNORECASE)
     return int(found[1]) if found else 0
 
 
-# Each returns whether the connection may serve another request. A mode without one answers well, if it is reached.
+_Fault = Callable[[FaultPeer, asyncio.StreamWriter], Awaitable[bool]]
+"""Returns whether the connection may serve another request. A mode without one answers well, if it is reached."""
+
+
+def _says(status: int, body: bytes = CANARY.encode(), **headers: str) -> _Fault:
+    return lambda peer, writer: peer.answer(writer, f"{status} -", body, **headers)
 
 
 async def _fine(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
@@ -217,26 +234,14 @@ async def _close_on_reuse(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool
     return await _fine(peer, writer)
 
 
-async def _unavailable(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "503 Service Unavailable", CANARY.encode())
-
-
-async def _throttled(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "429 Too Many Requests", CANARY.encode(), Retry_After="7")
-
-
 async def _redirect(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, f"{peer.mode} Elsewhere", CANARY.encode(), Location=METADATA_URL)
+    return await peer.answer(writer, f"{peer.mode} Elsewhere", CANARY.encode(), Location=peer.location)
 
 
 async def _not_http(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
     await peer.send(writer, b"\x00\x16\x03 SSH-2.0-" + CANARY.encode() + b"\r\n\r\n")
     writer.write_eof()
     return False
-
-
-async def _garbage(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "200 OK", b"\xff\xfe<]]>{\x00" + CANARY.encode() * 20)
 
 
 async def _huge(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
@@ -256,42 +261,30 @@ async def _interim(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
         await peer.send(writer, b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
 
-async def _gzip_bomb(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "200 OK", _BOMB, Content_Encoding="gzip")
-
-
-async def _long_header(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "200 OK", X_Long=CANARY + "x" * 65536)
-
-
-async def _many_headers(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "200 OK", **{f"X_Many_{number}": CANARY + "x" * 640 for number in range(100)})
-
-
 async def _skewed_clock(peer: FaultPeer, writer: asyncio.StreamWriter) -> bool:
-    return await peer.answer(writer, "400 Bad Request", CANARY.encode(), Date="Thu, 01 Jan 2099 00:00:00 GMT")
+    return await peer.give(writer, peer.refusal, Date="Thu, 01 Jan 2099 00:00:00 GMT")
 
 
 _BOMB = gzip.compress(b"\0" * 10_000_000, 1)
 """44 KB that would be 10 MB: under the cap, so that only decompressing it could grow."""
-_FAULTS: Mapping[FaultMode, Callable[[FaultPeer, asyncio.StreamWriter], Awaitable[bool]]] = MappingProxyType(
+_FAULTS: Mapping[FaultMode, _Fault] = MappingProxyType(
     {
         FaultMode.HANG: _hang,
         FaultMode.DRIP: _drip,
         FaultMode.RESET: _reset,
         FaultMode.TRUNCATED: _truncated,
         FaultMode.EARLY_CLOSE: _early_close,
-        FaultMode.UNAVAILABLE: _unavailable,
-        FaultMode.THROTTLED: _throttled,
+        FaultMode.UNAVAILABLE: _says(503),
+        FaultMode.THROTTLED: _says(429, Retry_After="7"),
         **dict.fromkeys(REDIRECTS, _redirect),
         FaultMode.NOT_HTTP: _not_http,
-        FaultMode.GARBAGE: _garbage,
+        FaultMode.GARBAGE: _says(200, b"\xff\xfe<]]>{\x00" + CANARY.encode() * 20),
         FaultMode.HUGE: _huge,
         FaultMode.ENDLESS: _endless,
         FaultMode.INTERIM: _interim,
-        FaultMode.GZIP_BOMB: _gzip_bomb,
-        FaultMode.LONG_HEADER: _long_header,
-        FaultMode.MANY_HEADERS: _many_headers,
+        FaultMode.GZIP_BOMB: _says(200, _BOMB, Content_Encoding="gzip"),
+        FaultMode.LONG_HEADER: _says(200, X_Long=CANARY + "x" * 65536),
+        FaultMode.MANY_HEADERS: _says(200, **{f"X-Many-{number}": CANARY + "x" * 640 for number in range(100)}),
         FaultMode.SKEWED_CLOCK: _skewed_clock,
         FaultMode.CLOSE_ON_REUSE: _close_on_reuse,
     }

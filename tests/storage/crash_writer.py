@@ -9,9 +9,22 @@ from itertools import count
 from pathlib import Path
 
 from service.core.audit import Action
+from service.core.kept import Watch
 from service.core.model import Credential
 from service.storage.sqlite import SqliteStore, open_sqlite
-from tests.contracts.records import a_credential, a_lease, a_seal, an_audit, changed, create, lease, update
+from tests.contracts.records import (
+    a_credential,
+    a_lease,
+    a_report,
+    a_seal,
+    an_audit,
+    an_event,
+    create,
+    lease,
+    report,
+    rotated,
+    update,
+)
 
 
 def say(mark: str, one: Credential) -> None:
@@ -21,13 +34,15 @@ def say(mark: str, one: Credential) -> None:
 
 
 async def write(store: SqliteStore, prefix: str) -> None:
-    """Create credentials and lease them, change every third, delete every fifth; say what is certain."""
+    """Create credentials, lease and verify them, rotate every third, delete every fifth; say what is certain."""
     for number in count():
         one = a_credential(f"{prefix}-{number}", type="key" if number % 2 else "arn", provider_default=True)
         await create(store, one)
         say("+", one)
         await lease(store, a_lease(one))
         say("~", one)
+        await report(store, one, a_report(one), Watch(one.created_at), an_event())
+        say("!", one)
         if number % 5 == 0:
             # Announced first: whether it was done is unknown until the second line.
             say("?", one)
@@ -36,8 +51,8 @@ async def write(store: SqliteStore, prefix: str) -> None:
             if await store.delete_credential(found, an_audit(one, Action.DELETE)):
                 say("-", one)
         elif number % 3 == 0:
-            new = changed(one, allowed_in_tasks=False, version=2)
-            if await update(store, new, a_seal(one.name + " again")):
+            new = rotated(one, allowed_in_tasks=False, revision=3)
+            if await update(store, new, a_seal(one.name + " again"), 1):
                 say("=", one)
 
 

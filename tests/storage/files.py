@@ -1,8 +1,12 @@
 """Files of a database as the operating system sees them, and other programs that use them."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+Dump = dict[str, list[tuple[object, ...]]]
+"""Rows by table."""
 
 
 def log_size(path: Path) -> int | None:
@@ -26,6 +30,21 @@ def content(path: Path) -> bytes:
     """
     files = [file for file in (path, Path(f"{path}-wal")) if file.exists()]
     return subprocess.check_output(["cat", *files])
+
+
+def query(path: Path, sql: str) -> list[tuple[object, ...]]:
+    """What another program reads."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def dump(path: Path) -> Dump:
+    """All rows of all tables but the migrations' own."""
+    names = [str(name) for (name,) in query(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return {name: query(path, f"SELECT * FROM {name}") for name in names if name != "schema_version"}
 
 
 def run(script: str, path: Path) -> None:

@@ -1,6 +1,5 @@
 """Requirement 38: migrations are numbered, transactional, run once, and refuse a newer schema."""
 
-import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -13,37 +12,30 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import RefusesToStart
-from service.core.model import Credential, Role, Sealed, User, timestamp
+from service.core.kept import Due
+from service.core.model import Credential
 from service.storage.migrations import APPLICATION_ID, Migration, load, migrate, statements
 from service.storage.opening import make_file, prepare_to_write
 from service.storage.sqlite import open_sqlite
 from tests.contracts.records import (
     HERE,
-    NOW,
-    TEAM,
     a_credential,
     a_lease,
     a_seal,
-    an_api_key,
     an_audit,
-    changed,
+    an_event,
+    at,
     create,
+    history,
     lease,
     leased,
     listed,
-    update,
+    take,
 )
+from tests.storage import releases
+from tests.storage.files import Dump, dump, query
 
 FIRST = load()[0]
-
-
-def query(path: Path, sql: str) -> list[tuple[object, ...]]:
-    """What another program reads."""
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 async def test_a_fresh_database_gets_every_migration_once(path: Path) -> None:
@@ -68,33 +60,15 @@ async def test_an_older_database_gets_what_is_missing_and_keeps_its_rows(path: P
     assert query(path, "SELECT version FROM schema_version") == [(1,), (2,)]
 
 
-async def fill_first_schema(path: Path) -> Credential:
-    """A database as the first release left it, with something in every table; the default that it holds."""
-    one, two = a_credential("one", provider_default=True), a_credential("näme", TEAM, provider="GCP", type="token")
-    store = await open_sqlite(path, migrations=[FIRST])
-    await store.put_canary(Sealed("k1", b"canary"))
-    await create(store, one, two)
-    await update(store, changed(two, version=2, status="verified", verification="{}"), a_seal("again"))
-    await store.create_api_key(an_api_key("key", teamspaces=frozenset({"team-a"})), an_audit())
-    await store.create_user(User("ann", "hash", "ws_default", Role.ADMIN, timestamp(NOW)), an_audit())
-    await store.close()
-    return one
-
-
-def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of all tables but the migrations' own."""
-    names = [str(name) for (name,) in query(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    return {name: query(path, f"SELECT * FROM {name}") for name in names if name != "schema_version"}
-
-
 async def test_a_database_of_the_first_schema_gets_leases_and_keeps_all_that_it_has(path: Path) -> None:
-    one = await fill_first_schema(path)
+    one, *_ = releases.fill(path, 1)
     before = dump(path)
     assert all(before.values()), "every table must have something to lose"
-    store = await open_sqlite(path)
+    await (await open_sqlite(path, migrations=load()[:2])).close()
     after = dump(path)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"lease"}
+    store = await open_sqlite(path)
     assert await store.find_credential("ws_default", one.id) == (one, a_seal("one"))
     assert await store.get_default(HERE, "AWS") == one
     await lease(store, kept := a_lease(one, caller_id="key"))
@@ -104,6 +78,51 @@ async def test_a_database_of_the_first_schema_gets_leases_and_keeps_all_that_it_
     await store.close()
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     assert query(path, "SELECT version FROM schema_version") == [(one.version,) for one in load()]
+
+
+async def test_a_database_of_the_second_schema_gets_histories_and_turns_and_keeps_all_that_it_has(path: Path) -> None:
+    ones = releases.fill(path, 2)
+    before = dump(path)
+    assert all(before.values()), "every table must have something to lose"
+    store = await open_sqlite(path)
+    holds_what_it_held(before, path)
+    sealed = [await store.get_sealed_credential(one.scope, one.name) for one in ones]
+    assert sealed == [(one, a_seal(one.name)) for one in ones]
+    for one in ones:
+        assert await history(store, one) == await store.list_versions("ws_default", one.id) == []
+    await store.close()
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    assert query(path, "PRAGMA foreign_key_check") == []
+
+
+async def test_what_an_older_version_stored_is_watched_from_the_migration_on(path: Path) -> None:
+    ones = releases.fill(path, 2)
+    store = await open_sqlite(path)
+    for lane in ("AWS", "GCP", "shared"):
+        (one,) = [one for one in ones if watched_in(one) == lane]
+        assert await store.count_watched(lane) == 1
+        assert await take(store, lane=lane) == [Due(one, a_seal(one.name), "c", 0)]
+    assert await store.count_watched("") == 0
+    assert await store.delete_credential(ones[0], an_audit(ones[0]))
+    assert await store.count_watched("AWS") == 0
+    assert await store.claim_expiring(at(10**9), lambda _: None, limit=9) == [], "none of them said when it ends"
+    await store.append_event(an_event())
+    assert await store.count_events() == 1
+    await store.close()
+
+
+def watched_in(one: Credential) -> str | None:
+    """In which lane a credential of an older version is watched."""
+    if one.family == "access":
+        return one.provider
+    return None if one.status is None else "shared"
+
+
+def holds_what_it_held(before: Dump, path: Path) -> None:
+    """Every row of every table is there, and at most has more columns."""
+    after = dump(path)
+    for name, rows in before.items():
+        assert [row[: len(old)] for row, old in zip(after[name], rows, strict=True)] == rows, name
 
 
 async def test_the_first_release_refuses_a_database_with_leases(path: Path) -> None:
@@ -131,10 +150,10 @@ async def test_a_failing_migration_leaves_nothing_behind(path: Path, last: str) 
     await (await open_sqlite(path, migrations=[FIRST])).close()
 
 
-@pytest.mark.parametrize("released", [False, True])
-def test_processes_that_start_together_migrate_once(path: Path, released: bool) -> None:
+@pytest.mark.parametrize("released", [0, 1, 2])
+def test_processes_that_start_together_migrate_once(path: Path, released: int) -> None:
     if released:
-        asyncio.run(fill_first_schema(path))
+        releases.fill(path, released)
         before = dump(path)
     command = [sys.executable, "-c", _OPEN, str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -147,7 +166,7 @@ def test_processes_that_start_together_migrate_once(path: Path, released: bool) 
     assert ended == [("opened\n", "")] * 4
     assert query(path, "SELECT version FROM schema_version") == [(one.version,) for one in load()]
     if released:
-        assert {name: rows for name, rows in dump(path).items() if name in before} == before
+        holds_what_it_held(before, path)
 
 
 _OPEN = """

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from service.storage.sqlite import open_sqlite
-from tests.contracts.records import HERE, a_seal, leased
+from tests.contracts.records import HERE, a_seal, history, leased
 
 ROUNDS = 8
 REPOSITORY = Path(__file__).parents[2]
@@ -29,7 +29,9 @@ def write_until_killed(path: Path, prefix: str, seconds: float) -> list[tuple[st
 
 async def check(path: Path, said: list[tuple[str, str]]) -> int:
     """Hold the database to what was said; how many credentials there are."""
-    created, updated, deleted, doubtful, used = ({name for mark, name in said if mark == which} for which in "+=-?~")
+    created, updated, deleted, doubtful, used, verified = (
+        {name for mark, name in said if mark == which} for which in "+=-?~!"
+    )
     store = await open_sqlite(path)
     try:
         for name in created:
@@ -38,8 +40,13 @@ async def check(path: Path, said: list[tuple[str, str]]) -> int:
                 assert found is None, name
             elif name not in doubtful:
                 assert found is not None, name
-            if found is not None and name in updated:
+            if found is None:
+                continue
+            if name in verified:
+                assert len(await history(store, found[0])) == 1
+            if name in updated:
                 assert found[1] == a_seal(name + " again")
+                assert len(await store.list_versions("ws_default", found[0].id)) == 1
         page, total = await store.list_credentials(HERE, provider=None, type_=None, offset=0, limit=10**6)
         assert total == len(page)
         assert sum(one.provider_default for one in page) <= 1
@@ -62,12 +69,18 @@ def hold_file_to_itself(path: Path) -> None:
     assert kept == counted
     envelopes = connection.execute("SELECT count(*) FROM credential JOIN envelope ON credential = seq").fetchone()
     assert envelopes == connection.execute("SELECT count(*) FROM credential").fetchone()
-    created, deleted, used = (
+    created, deleted, used, verified = (
         connection.execute("SELECT count(*) FROM audit WHERE action = ?", (action,)).fetchone()[0]
-        for action in ("credential.create", "credential.delete", "credential.lease")
+        for action in ("credential.create", "credential.delete", "credential.lease", "credential.verify")
     )
     assert (created - deleted,) == envelopes, "one audit record for each write, none without one"
     assert (used,) == connection.execute("SELECT count(*) FROM lease").fetchone()
+    events = connection.execute("SELECT count(*) FROM event").fetchone()
+    assert (verified,) == events == connection.execute("SELECT n FROM event_count").fetchone()
+    turns = connection.execute("SELECT count(*) FROM watch JOIN credential ON credential = seq").fetchone()
+    assert turns == envelopes == connection.execute("SELECT sum(n) FROM watch_count").fetchone()
+    rotated = connection.execute("SELECT count(*) FROM credential WHERE version = 2").fetchone()
+    assert rotated == connection.execute("SELECT count(*) FROM credential_version").fetchone()
     connection.close()
 
 
@@ -80,4 +93,4 @@ def test_nothing_acknowledged_is_lost_by_kill_9(path: Path) -> None:
         assert asyncio.run(check(path, said)) > 0
         hold_file_to_itself(path)
     assert len(said) > ROUNDS * 10, "the writer must have been killed in the middle of its work"
-    assert {mark for mark, _ in said} == set("+=-?~")
+    assert {mark for mark, _ in said} == set("+=-?~!")

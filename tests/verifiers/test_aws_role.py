@@ -158,7 +158,7 @@ async def test_a_role_that_needs_no_external_id_is_verified_with_a_warning(
     [
         (Scripted(503), "provider_error"),
         (sts_error("Throttling", 400), "throttled"),
-        (sts_error("InvalidClientTokenId"), "provider_error"),
+        (sts_error("InvalidClientTokenId"), "service_identity"),
         (sts_error("AccessDenied", 500), "provider_error"),
         (Scripted(403, CAPTIVE_PORTAL), "provider_error"),
         (Scripted(200, CAPTIVE_PORTAL), "provider_error"),

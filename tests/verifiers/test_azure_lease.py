@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.peers.azurite import Azurite
 from tests.verifiers.azure_reports import SECRET
 from verifiers import azure_key, azure_lease, azure_sas, azure_service_principal
+from verifiers.azure_lease import UNPROVEN
 from verifiers.base import Payload, Run, Verifier
 from verifiers.egress import Egress
 from verifiers.lease_terms import (
@@ -81,7 +82,7 @@ async def of_sas(
     path: str = "/box",
     seconds: int = 600,
     now: datetime = NOW,
-    **terms: str,
+    **terms: str | bool,
 ) -> Material:
     """A lease of a SAS; the credential's endpoint has that path."""
     values = {"account_name": "vouchtests", "sas_token": sas, "blob_endpoint": ENDPOINT + path}
@@ -429,7 +430,7 @@ async def test_a_key_whose_endpoint_names_a_blob_cant_be_leased() -> None:
 
 
 async def test_a_sas_is_handed_on_as_it_came() -> None:
-    material = await of_sas("?" + OF_BOX, READ_BOX)
+    material = await of_sas("?" + OF_BOX, READ_BOX, proven=True)
     assert dict(material.values) == {
         "account_name": "vouchtests",
         "sas_token": OF_BOX,
@@ -438,7 +439,15 @@ async def test_a_sas_is_handed_on_as_it_came() -> None:
     }
     assert material.expires_at == datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
     assert material.narrowed
+    assert UNPROVEN not in material.notes
     assert any("rotating the account's key" in note for note in material.notes)
+
+
+async def test_a_sas_that_was_never_verified_is_not_called_narrowed() -> None:
+    """It does not say which container it is for: only asking Azure does."""
+    material = await of_sas(OF_BOX, READ_BOX)
+    assert not material.narrowed
+    assert UNPROVEN in material.notes
 
 
 @pytest.mark.parametrize(

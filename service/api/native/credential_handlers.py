@@ -16,9 +16,10 @@ from service.api.native.credential_schemas import (
     load_rotation,
 )
 from service.api.native.schemas import DEFAULT_LIMIT, LARGEST_LIMIT
-from service.api.preconditions import if_match, if_none_match, only_new, prefers_verify, verify_applied
+from service.api.preconditions import if_match, if_none_match, must_exist, prefers_verify, verify_applied
 from service.api.validation import require_once, whole
 from service.app_keys import CALLER, CATALOG, EXTERNAL_IDS, REGISTRY, ROTATION, VERIFICATION
+from service.core.catalog import Preconditions
 from service.core.errors import Invalid
 
 _PAGE_PARAMETERS = ("limit", "cursor")
@@ -27,7 +28,7 @@ _PAGE_PARAMETERS = ("limit", "cursor")
 async def get_credentials(request: web.Request) -> web.Response:
     """`GET /v1/credentials`."""
     require_once(request.query, LIST_PARAMETERS)
-    query = load_list_query(request.query)
+    query = load_list_query(request.query, request.app[REGISTRY])
     found, after = await request.app[CATALOG].scan(
         request[CALLER], query.teamspace, query.families, query.filters, after=query.after, limit=query.limit
     )
@@ -51,11 +52,10 @@ async def put_credential(request: web.Request) -> web.Response:
         request[CALLER],
         id_,
         item,
-        if_match=if_match(request),
-        only_new=only_new(request),
+        conditions=Preconditions(if_match(request), must_exist(request)),
         vets=request.app[VERIFICATION].vets(request[CALLER], item.teamspace) if wanted else None,
     )
-    headers = verify_applied(saved.status) if wanted else {}
+    headers = verify_applied(saved) if wanted else {}
     status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return render.credential(saved, request.app[REGISTRY], status=status, headers=headers)
 

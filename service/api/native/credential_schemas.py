@@ -139,6 +139,7 @@ def _below_payload(name: str) -> str:
 
 
 def _content(type_: FileType, values: Mapping[str, Any]) -> bytes:
+    """What a shared credential's payload holds; empty stands for what is stored."""
     try:
         text: str = load(_FILE, values)["content"]
     except Invalid as error:
@@ -170,6 +171,8 @@ def load_rotation(body: Any, current: Credential, registry: Registry) -> RotateR
         raise Invalid({"provider": "Rotating keeps the provider: change or put the credential for another one."})
     if current.family == Family.SHARED:
         content = _content(FileType(current.type), values["payload"])
+        if not content:
+            raise Invalid({"payload.content": "Must not be empty."})
         return RotateRequest({}, {"content": base64.b64encode(content).decode()}, values["force"])
     kind = verifier_of(registry, current.provider, current.type).kind
     payload = load_payload(kind, values["payload"], blank_secrets=False)
@@ -197,16 +200,27 @@ _FAMILIES = (Family.ACCESS, Family.SHARED)
 STATUSES = tuple(Outcome)
 
 
-def load_list_query(query: Mapping[str, str]) -> ListQuery:
+def load_list_query(query: Mapping[str, str], registry: Registry) -> ListQuery:
     """The query of a list of credentials.
+
+    Args:
+        query: names and values, each once.
+        registry: says which providers and types there are: with a misspelt one, a list would be empty.
 
     Raises:
         Invalid: with the name of each wrong parameter.
     """
     wrong: dict[str, str] = {}
-    for name, words in (("kind", tuple(Family)), ("status", STATUSES)):
+    kinds = registry.kinds()
+    known: dict[str, list[str]] = {
+        "kind": list(Family),
+        "provider": [kind.provider for kind in kinds],
+        "type": [*(kind.type for kind in kinds), *FileType],
+        "status": list(STATUSES),
+    }
+    for name, words in known.items():
         if name in query and query[name] not in words:
-            wrong[name] = f"Must be one of {', '.join(words)}."
+            wrong[name] = f"Must be one of {', '.join(dict.fromkeys(words))}."
     ends = None
     if "expires_before" in query and (ends := _moment(query["expires_before"])) is None:
         wrong["expires_before"] = "Must be a time such as 2027-01-31T12:00:00Z."

@@ -16,15 +16,13 @@ from service.api.native.schemas import (
     load_resolve,
     load_stock_lease,
 )
+from service.api.native.token_exchange import subject_token
 from service.api.validation import require_once
 from service.app_keys import ADDRESS, AUTHENTICATOR, CALLER, LEASES, REGISTRY, REQUEST_ID, RESOLUTION
-from service.core.errors import Invalid, NotAuthenticated
+from service.core.errors import Invalid
 from service.core.leases import Granted
 from service.core.model import Caller
 from verifiers.base import CloudProvider
-
-_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a grant
-_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
 
 
 async def get_resolve(request: web.Request) -> web.Response:
@@ -68,18 +66,7 @@ async def post_google_token(request: web.Request) -> web.Response:
     The subject token is how the caller authenticates: Google's libraries send no header of ours.
     """
     form = await read_form(request)
-    wrong = {}
-    if form.get("grant_type") != _TOKEN_EXCHANGE:
-        wrong["grant_type"] = f"Must be {_TOKEN_EXCHANGE}."
-    if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
-        wrong["requested_token_type"] = f"Must be {_ACCESS_TOKEN}."
-    if wrong:
-        raise Invalid(wrong)
-    # As it was in the file of a file-sourced credential, with its line end.
-    token = form.get("subject_token", "").strip()
-    if not token:
-        raise NotAuthenticated("Send your API key or token as subject_token.")
-    principal = await request.app[AUTHENTICATOR].authenticate_token(token, request[ADDRESS])
+    principal = await request.app[AUTHENTICATOR].authenticate_token(subject_token(form), request[ADDRESS])
     request[CALLER] = caller = Caller(principal, request[REQUEST_ID], request[ADDRESS])
     granted = await _grant_stock(request, caller, CloudProvider.GCP, "token exchange")
     left = int((granted.material.expires_at - datetime.now(UTC)).total_seconds())

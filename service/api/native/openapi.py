@@ -7,6 +7,7 @@ from marshmallow import Schema, fields
 
 from service.api.native.routes import AWS_CREDENTIALS, GOOGLE_TOKEN
 from service.api.native.schemas import LARGEST_LIMIT, LONGEST_LEASE, LeaseRequestSchema, LeaseScopeSchema
+from service.api.native.token_exchange import ACCESS_TOKEN, GRANT
 from service.api.openapi import ErrorSchema, Part, error_responses
 from service.core.resolution import Via
 from verifiers.base import CloudProvider
@@ -57,6 +58,7 @@ class LeaseMaterialSchema(Schema):
     sas_token = fields.String()
     blob_endpoint = fields.String()
     container = fields.String()
+    blob = fields.String()
     access_token = fields.String()
 
 
@@ -71,6 +73,8 @@ class LeaseSchema(Schema):
     teamspace_id = fields.String(required=True)
     purpose = fields.String(required=True)
     scope = fields.Nested(LeaseScopeSchema, required=True, allow_none=True)
+    role_arn = fields.String(required=True, metadata={"description": "The role that an AWS key assumed, or empty."})
+    forced = fields.Boolean(required=True, metadata={"description": "Whether the last verdict was overridden."})
     caller = fields.Nested(LeaseCallerSchema, required=True)
     issued_at = fields.String(required=True, metadata={"format": "date-time"})
     expires_at = fields.String(required=True, metadata={"format": "date-time"})
@@ -171,10 +175,11 @@ _STOCK = [
 _LEASE_ERRORS = (400, 401, 403, 404, 409, 422, 429, 502, 503, 504)
 _FORM = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["grant_type", "subject_token"],
     "properties": {
-        "grant_type": {"type": "string", "enum": ["urn:ietf:params:oauth:grant-type:token-exchange"]},
-        "requested_token_type": {"type": "string", "enum": ["urn:ietf:params:oauth:token-type:access_token"]},
+        "grant_type": {"type": "string", "enum": [GRANT]},
+        "requested_token_type": {"type": "string", "enum": [ACCESS_TOKEN]},
         "subject_token": {"type": "string", "format": "password", "description": "Your API key or token."},
         "subject_token_type": {"type": "string"},
         "audience": {"type": "string"},

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from service.api.errors import Failure
 from service.api.native import cursors
+from service.api.native.token_exchange import ACCESS_TOKEN
 from service.core.kept import Lease, ListedLease
 from service.core.leases import Granted
 from service.core.resolution import Resolved
@@ -75,6 +76,8 @@ def _lease(one: Lease) -> dict[str, Any]:
         "teamspace_id": one.teamspace,
         "purpose": one.purpose,
         "scope": None if one.narrowed_to is None else orjson.Fragment(one.narrowed_to),
+        "role_arn": one.role_arn,
+        "forced": one.forced,
         "caller": {"kind": one.caller_kind, "id": one.caller_id, "name": one.caller_name},
         "issued_at": one.issued_at,
         "expires_at": one.expires_at,
@@ -103,7 +106,7 @@ def exchanged_token(material: Material, seconds: int) -> web.Response:
     return _json(
         {
             "access_token": material.values["access_token"],
-            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "issued_token_type": ACCESS_TOKEN,
             "token_type": "Bearer",
             "expires_in": seconds,
         }

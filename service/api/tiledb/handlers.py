@@ -96,7 +96,7 @@ def _vet(request: web.Request, teamspace: str) -> Vet | None:
 
 
 def _applied(credential: Credential, vet: Vet | None) -> dict[str, str]:
-    return {} if vet is None else verify_applied(credential.status)
+    return {} if vet is None else verify_applied(credential)
 
 
 async def delete_credential(request: web.Request) -> web.Response:

@@ -117,6 +117,7 @@ _TEAMSPACE = _query("teamspace_id", {"type": "string"}, "Empty or absent is the 
 _NAME = {"in": "path", "name": "name", "required": True, "schema": {"type": "string"}}
 _IF_MATCH = _header("If-Match", "Only if the credential still has this ETag.")
 _PREFER = _header("Prefer", "`return=representation` for the report in a 200.")
+_PREFER_VERIFY = _header("Prefer", "`verify` asks the provider first, and saves nothing that it refuses.")
 
 
 def _json(name: str) -> dict[str, Any]:
@@ -140,6 +141,7 @@ def _operation(
     return told
 
 
+_TEXT = {"schema": {"type": "string"}}
 _EMPTY = {"description": "Done."}
 _PAGES = [
     _query("provider", {"enum": list(CloudProvider)}, "Only those of this provider."),
@@ -159,9 +161,10 @@ _PATHS = {
         "post": _operation(
             "create_credential",
             "Create a credential",
-            {"201": _EMPTY | {"headers": {"Location": {"schema": {"type": "string"}}}}},
-            400, 401, 403, 409, 413, 415,
+            {"201": _EMPTY | {"headers": {"Location": _TEXT, "Preference-Applied": _TEXT}}},
+            400, 401, 403, 409, 413, 415, 422, 429, 503,
             requestBody=_body("CredentialCreateRequest"),
+            parameters=[_PREFER_VERIFY],
         ),
     },
     "/v4/credentials/verify": {
@@ -188,10 +191,10 @@ _PATHS = {
         "patch": _operation(
             "patch_credential_by_name",
             "Change a credential; absent fields stay as they are",
-            {"204": _EMPTY},
-            400, 401, 403, 404, 409, 412, 413, 415,
+            {"204": _EMPTY | {"headers": {"ETag": _TEXT, "Preference-Applied": _TEXT}}},
+            400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503,
             requestBody=_body("CredentialUpdateRequest"),
-            parameters=[_NAME, _IF_MATCH],
+            parameters=[_NAME, _IF_MATCH, _PREFER_VERIFY],
         ),
         "delete": _operation(
             "delete_credential_by_name",

@@ -12,6 +12,8 @@ CREATE TABLE lease (
     type            TEXT NOT NULL,
     purpose         TEXT NOT NULL,
     narrowed_to     TEXT, -- canonical JSON; NULL means all that the credential may do
+    role_arn        TEXT NOT NULL,
+    forced          INTEGER NOT NULL CHECK (forced IN (0, 1)),
     caller_kind     TEXT NOT NULL,
     caller_id       TEXT NOT NULL,
     caller_name     TEXT NOT NULL,
