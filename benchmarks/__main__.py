@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: vouch beside what it is built on, in the same run. Some three minutes; `--quick` is a try."""
+"""`python -m benchmarks`: vouch beside what it is built on, in the same run. Some four minutes; `--quick` is a try."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import processes, reads, startup, verification
+from benchmarks import beside, processes, reads, startup, verification
 from benchmarks.report import Section, document, machine, table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -20,8 +20,10 @@ _OPEN_FILES = 4096  # 500 connections on each side of vouch, and the generator's
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about 20 s, to see that it works; keeps no results")
-    parser.add_argument("--only", choices=("reads", "verification", "start"), help="one part; keeps no results")
+    parser.add_argument("--quick", action="store_true", help="about 45 s, to see that it works; keeps no results")
+    parser.add_argument(
+        "--only", choices=("reads", "verification", "beside", "start"), help="one part; keeps no results"
+    )
     parser.add_argument("--output", type=Path, help=f"where the results go as JSON (a full run: {RESULTS.name})")
     given = parser.parse_args()
     _allow_open_files()
@@ -49,6 +51,8 @@ async def measure(folder: Path, *, quick: bool, only: str | None = None) -> list
     if only in (None, "verification"):
         sections.append(await verification.one_at_a_time(folder, rounds=2 if quick else 7, each=5 if quick else 20))
         sections.append(await verification.at_once(folder, starts=1 if quick else 3))
+    if only in (None, "beside"):
+        sections.append(await beside.measure(folder, rounds=1 if quick else 5, each=50 if quick else 300))
     if only in (None, "start"):
         sections.append(startup.measure(folder, runs=2 if quick else 5))
     return sections

@@ -31,7 +31,7 @@ VetFile = Callable[[bytes], Awaitable[Report]]
 """Asks the provider about the credential in a file before it is saved."""
 
 _FIXED = "Can't be changed: delete the credential and create another."
-_ROUNDS = 4
+_ROUNDS = 16
 _REVISION_BITS = 40
 
 
@@ -160,14 +160,14 @@ class Catalog:
                     return await self._create(caller, credential_id, item, vets), True
                 _require_fixed(current, item)
                 return await self._replace(caller, key, item, conditions.if_match, vets), False
-            except (NameTaken, NoSuchCredential):
-                # Made, or deleted, by somebody else since we looked.
-                if (current is None) == (await self._find(key) is None):
+            except NameTaken:
+                if current is not None or await self._find(key) is None:
                     raise
-                if vets is not None:
-                    raise Conflict(
-                        "Somebody else put or deleted the credential while it was being verified: nothing was saved."
-                    ) from None
+            except NoSuchCredential:
+                pass
+            # Somebody else has made it, or deleted it, since we looked.
+            if vets is not None:
+                raise Conflict("Somebody else put or deleted the credential meanwhile: nothing was saved.")
         raise StoreUnavailable(CROWDED)
 
     async def delete(self, caller: Caller, credential_id: str, if_match: frozenset[str] | None) -> None:

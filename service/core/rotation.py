@@ -44,6 +44,15 @@ class Rotation:
         self._verification = verification
         self._keep_versions = keep_versions
 
+    async def find(self, caller: Caller, credential_id: str) -> Credential:
+        """The metadata of a credential, for who may rotate it: what a new payload looks like depends on its kind.
+
+        Raises:
+            NotAllowed: the caller may not write, or not verify.
+            NoSuchCredential: there is none of that id where the caller has access.
+        """
+        return await self._records.get(self._key(caller, Permission.WRITE, Permission.VERIFY, credential_id))
+
     async def rotate(
         self,
         caller: Caller,

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -26,6 +27,14 @@ PATIENCE_SECONDS = 240.0
 """How long a turn waits for room in its lane, beside the probe's own deadline."""
 CLAIM_SECONDS = 300.0
 """How long nobody else takes a turn, beside the probe's deadline: longer than all that the one who has it does."""
+
+
+class _Claimed(NamedTuple):
+    """Turns that are ours until then, and the seconds to rest after them."""
+
+    turns: list[Due]
+    until: datetime
+    rest: float
 
 
 class Schedule:
@@ -86,30 +95,31 @@ class Schedule:
             while True:
                 if len(under_way) >= MOST_AT_ONCE:
                     await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                started, rest = loop.time(), self._idle_seconds
-                until = self._now() + timedelta(seconds=self._claim_seconds)
+                started = loop.time()
                 try:
-                    due, rest = await self._claim(lane, MOST_AT_ONCE - len(under_way), until)
+                    claimed = await self._claim(lane, MOST_AT_ONCE - len(under_way))
                 except StoreUnavailable:
                     log.warning("the schedule can't reach the store", lane=lane)
-                    due = []
-                for one in due:
-                    task = group.create_task(self._watcher.take(one, lane, until))
+                    claimed = _Claimed([], self._now(), self._idle_seconds)
+                for due in claimed.turns:
+                    task = group.create_task(self._watcher.take(due, lane, claimed.until))
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
-                await asyncio.sleep(max(rest - (loop.time() - started), 0.0))
+                await asyncio.sleep(max(claimed.rest - (loop.time() - started), 0.0))
 
-    async def _claim(self, lane: str, room: int, until: datetime) -> tuple[list[Due], float]:
-        """Turns that are ours until then, no more than there is room for; and the seconds to rest after them."""
+    async def _claim(self, lane: str, room: int) -> _Claimed:
+        """Take turns, no more than there is room for."""
         watched = await self._store.count_watched(lane)
         limit, rest = beat(watched, self._interval, self._idle_seconds)
+        now = self._now()
+        until = now + timedelta(seconds=self._claim_seconds)
         if not watched:
-            return [], rest  # a look is a read; a claim has to wait for the store's one writer
-        due = await self._store.claim_due(
+            return _Claimed([], until, rest)  # a look is a read; a claim would have to wait for the store's one writer
+        turns = await self._store.claim_due(
             lane,
-            now=timestamp(self._now()),
+            now=timestamp(now),
             until=timestamp(until),
             claim=uuid.uuid4().hex,  # a fresh one: who is late is a stranger to itself too
             limit=min(limit, room),
         )
-        return due, rest
+        return _Claimed(turns, until, rest)

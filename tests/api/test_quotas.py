@@ -1,5 +1,6 @@
-"""The quotas on asking providers, in every way of asking: 429 with Retry-After, and the provider hears of nothing."""
+"""The quotas on asking providers, in every way of asking, and the lanes: who is refused, and who feels nothing."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.config import Config, LimitsConfig
+from service.config import Config, LimitsConfig, VerificationConfig
+from tests.api.payloads import create_body
 from tests.api.test_tiledb_verify import providers
 from tests.conftest import Start, Vouch
 from tests.peers.aws_stub import BUCKETS, CALLER_IDENTITY, OWN_SESSION, AwsStub, Scripted
@@ -194,3 +196,52 @@ async def test_a_caller_who_has_leased_too_often_is_told_so(
     assert len((await vouch.call("GET", "/v1/leases")).json_body["data"]) == 1
     assert (await ask(second)).status == 200
     assert (await house.ask("a payload")).status == 200
+
+
+# Lanes
+
+
+async def crud(house: House) -> list[int]:
+    """The statuses of everything that asks no provider."""
+    calls: list[tuple[str, str, Any]] = [
+        ("POST", "/v4/credentials", create_body("azure key", "lake", allowed_in_tasks=True)),
+        ("GET", "/v4/credentials/lake", None),
+        ("GET", "/v4/credentials", None),
+        ("PATCH", "/v4/credentials/lake", {"provider_default": True}),
+        ("GET", "/v1/credentials", None),
+        ("GET", "/api/credentials", None),
+        ("DELETE", "/v4/credentials/lake", None),
+    ]
+    return [(await house.vouch.call(*call)).status for call in calls]
+
+
+@pytest.mark.parametrize("full", ["the provider's", "the callers'"])
+async def test_a_full_lane_is_felt_by_no_other_and_by_no_request_that_asks_nobody(
+    start: Start, config: Config, aws_stub: AwsStub, full: str
+) -> None:
+    """Requirement 34: a hanging provider fills its own lane, and a hanging endpoint that of the callers."""
+    arrived, released = asyncio.Semaphore(0), asyncio.Event()
+
+    async def hang() -> Scripted:
+        arrived.release()
+        await released.wait()
+        return KNOWN
+
+    slow = replace(config, verification=VerificationConfig(deadline_seconds=10.0, concurrency=2))
+    house = await build(start, slow, aws_stub)
+    at_endpoint = replace(house, more={"endpoint": aws_stub.url})
+    stuck, free = (house, at_endpoint) if full == "the provider's" else (at_endpoint, house)
+    aws_stub.script(hang, hang)
+    waiting = [asyncio.ensure_future(stuck.ask("a payload")) for _ in range(2)]
+    for _ in waiting:
+        await arrived.acquire()
+    refused = await stuck.ask("a payload")
+    assert (refused.status, refused.json_body["code"], "Retry-After" in refused.headers) == (503, 1501, True)
+    assert len(aws_stub.received) == 2
+    aws_stub.script(KNOWN if free is house else Scripted(200, BUCKETS))
+    assert (await free.ask("a payload")).status == 200
+    google = await house.vouch.call("POST", "/v4/credentials/verify", create_body("gcp hmac", "x"))
+    assert google.json_body["verification"]["reason"] == "unreachable"
+    assert await crud(house) == [201, 200, 200, 204, 200, 200, 204]
+    released.set()
+    assert {(await one).status for one in waiting} <= {200, 502}

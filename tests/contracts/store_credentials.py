@@ -59,6 +59,16 @@ class CredentialsContract:
         assert await listed(store) == (["one"], 1)
         assert len(await audit_trail()) == 1
 
+    async def test_a_taken_id_is_refused_wherever_it_is(self, store: Store, audit_trail: AuditTrail) -> None:
+        first = a_credential("one")
+        await create(store, first)
+        for scope in (HERE, TEAM, ELSEWHERE):
+            with pytest.raises(NameTaken):
+                await create(store, a_credential("another", scope, id=first.id, provider_default=True))
+            assert await store.get_credential(scope, "another") is None
+        assert await store.get_sealed_credential(HERE, "one") == (first, a_seal("one"))
+        assert len(await audit_trail()) == 1
+
     # Lists
 
     async def test_a_list_is_by_code_point(self, store: Store) -> None:

@@ -76,7 +76,8 @@ class HistoryContract:
         new = rotated(one)
         assert await update(store, new, a_seal("new"))
         for outcome in ("verified", "unknown"):
-            assert await report(store, one, a_report(one, outcome), event=an_event()) is None
+            for read in (one, new):
+                assert await report(store, read, a_report(one, outcome), event=an_event()) is None
         assert await store.get_credential(HERE, "one") == new
         assert await history(store, one) == []
         assert len(await audit_trail()) == 2

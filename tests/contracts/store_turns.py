@@ -191,6 +191,10 @@ class TurnsContract:
         assert await take(store, lane="AWS") == []
         assert names(await take(store, lane="GCP")) == ["one"]
         assert [await store.count_watched(lane) for lane in ("AWS", "GCP")] == [0, 1]
+        await store.put_off(one.id, Watch(at(100)))
+        assert await update(store, changed(rotated(one), provider="AZURE"))
+        assert await take(store, 99, lane="AZURE") == [], "the payload stays, and so does the time"
+        assert names(await take(store, 100, lane="AZURE")) == ["one"]
 
     async def test_a_deleted_credentials_turn_is_gone(self, store: Store) -> None:
         one, other = born(0, "one"), born(0, "other")
@@ -224,6 +228,16 @@ class TurnsContract:
         assert await update(store, rotated(watched, revision=3), a_seal("new")), "its verdict is none any more"
         assert await update(store, rotated(never), a_seal("new"))
         assert names(await take(store, 1, lane="shared")) == ["watched"]
+
+    async def test_whoever_took_the_turn_of_a_replaced_shared_payload_has_no_say(self, store: Store) -> None:
+        one = born(0, "one", SHARED, provider="", type="text")
+        await create(store, one)
+        await report(store, one, a_report(one, "failed"), Watch(at(0), None, 4))
+        (due,) = await take(store, 0, lane="shared")
+        assert await update(store, rotated(one, revision=3), a_seal("new"))
+        assert not await store.put_off(one.id, Watch(at(9000), due.claim))
+        (due,) = await take(store, 1, lane="shared")
+        assert due.rejections == 0
 
     async def test_a_shared_credential_that_was_verified_before_it_was_saved_is_watched(self, store: Store) -> None:
         one = born(0, "one", SHARED, provider="", type="text", status="verified", verification="{}")

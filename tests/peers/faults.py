@@ -284,7 +284,7 @@ _FAULTS: Mapping[FaultMode, _Fault] = MappingProxyType(
         FaultMode.INTERIM: _interim,
         FaultMode.GZIP_BOMB: _says(200, _BOMB, Content_Encoding="gzip"),
         FaultMode.LONG_HEADER: _says(200, X_Long=CANARY + "x" * 65536),
-        FaultMode.MANY_HEADERS: _says(200, **{f"X-Many-{number}": CANARY + "x" * 640 for number in range(100)}),
+        FaultMode.MANY_HEADERS: _says(200, CANARY.encode(), **{f"X-{n}": CANARY + "x" * 640 for n in range(100)}),
         FaultMode.SKEWED_CLOCK: _skewed_clock,
         FaultMode.CLOSE_ON_REUSE: _close_on_reuse,
     }

@@ -185,7 +185,9 @@ async def test_the_leases_of_a_deleted_credential_hold_up_no_delete(
     assert beside.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-async def test_a_lease_has_no_column_for_anything_but_text_and_a_flag(store: SqliteStore, beside: sqlite3.Connection) -> None:
+async def test_a_lease_has_no_column_for_anything_but_text_and_a_flag(
+    store: SqliteStore, beside: sqlite3.Connection
+) -> None:
     """Requirement 30: nowhere to keep material, or an envelope."""
     await lease(store, a_lease(a_credential(), datetime.now(UTC)))
     columns = beside.execute("SELECT name, type FROM pragma_table_info('lease')").fetchall()

@@ -72,6 +72,14 @@ async def test_a_page_looks_at_a_bounded_number_of_entries_however_few_fit(
     assert cost < VISITED_AT_MOST * 40 / 100, "a few instructions for each entry that is looked at"
 
 
+async def test_the_bound_is_for_a_page_not_for_each_family(store: SqliteStore, beside: sqlite3.Connection) -> None:
+    half = VISITED_AT_MOST * 6 // 10
+    fill(beside, 2 * half)
+    beside.execute("UPDATE credential SET family = 'shared', expires_at = NULL WHERE name >= ?", (f"n{half:05}",))
+    page, after = await scan(store, Filters(provider="AWS", expires_before=at(9)))
+    assert (page, after) == ([], ("shared", f"n{VISITED_AT_MOST - 1:05}"))
+
+
 async def test_short_pages_lead_to_all_that_fit(store: SqliteStore, beside: sqlite3.Connection) -> None:
     fill(beside, MANY)
     await create(store, a_credential("last", family="shared", provider="AWS", expires_at=at(1)))

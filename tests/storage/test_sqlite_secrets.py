@@ -11,7 +11,7 @@ from service.core.errors import EnvelopeBroken, RefusesToStart
 from service.core.model import Credential
 from service.keyrings.file import FileKeyRing
 from service.storage.sqlite import SqliteStore
-from tests.contracts.records import ELSEWHERE, HERE, a_credential, an_audit
+from tests.contracts.records import ELSEWHERE, HERE, a_credential, an_audit, rotated, update
 from tests.storage.files import content
 
 SECRET = b'{"secret_access_key":"canary-secret-wJalrXUtnFEMI"}'
@@ -78,6 +78,23 @@ async def test_a_row_that_was_changed_by_hand_does_not_open(
     (workspace, teamspace) = beside.execute("SELECT workspace, teamspace FROM credential WHERE name = 'one'").fetchone()
     with pytest.raises(EnvelopeBroken):
         await reveal(store, envelope, two[0]._replace(workspace=workspace, teamspace=teamspace))
+
+
+async def test_a_kept_payload_opens_as_what_it_was_and_as_nothing_else(
+    store: SqliteStore, envelope: Envelope, two: tuple[Credential, ...], beside: sqlite3.Connection
+) -> None:
+    """Requirement 25."""
+    one, _ = two
+    new = rotated(one, public="{}")
+    assert await update(store, new, await envelope.seal(b"{}", binding(new)), 1)
+    found = await store.get_sealed_version(one.workspace, one.id, 1)
+    assert found is not None
+    kept, sealed = found
+    assert await envelope.open(sealed, binding(one._replace(version=kept.version, public=kept.public))) == SECRET
+    with pytest.raises(EnvelopeBroken):
+        await envelope.open(sealed, binding(new))
+    beside.execute("DELETE FROM envelope")
+    assert await store.holds_secrets(), "a key ring that opens it is still needed"
 
 
 async def test_no_secret_is_in_the_database_or_its_log(

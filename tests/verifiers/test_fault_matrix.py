@@ -80,7 +80,7 @@ LATER = (
 )
 """What may also happen to a second call, and to a lease."""
 
-SHORT, LONG = 0.6, 5.0
+SHORT, LONG = 0.7, 5.0
 """Seconds: the deadline where it must end the run, and where something else must."""
 MOST_SENT = 8_000_000
 """Bytes that the buffers of sockets hold, and not the 10 GB that a peer would send."""

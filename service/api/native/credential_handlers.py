@@ -93,9 +93,9 @@ async def post_rotate(request: web.Request) -> web.Response:
     """`POST /v1/credentials/{id}/rotate`."""
     id_, registry = request.match_info["id"], request.app[REGISTRY]
     body = await read_json(request)
-    current = await request.app[CATALOG].get(request[CALLER], id_)
-    wanted = load_rotation(body, current, registry)
-    rotated, _report = await request.app[ROTATION].rotate(
+    service = request.app[ROTATION]
+    wanted = load_rotation(body, await service.find(request[CALLER], id_), registry)
+    rotated, _report = await service.rotate(
         request[CALLER], id_, wanted.public, wanted.secret, force=wanted.force, if_match=if_match(request)
     )
     return render.credential(rotated, registry)
