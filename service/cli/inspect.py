@@ -56,7 +56,8 @@ def openapi(config_path: Path | None) -> None:
     from service.app import document, installed_verifiers
 
     load_config(config_path)
-    click.echo(orjson.dumps(document(RequestSchemas(installed_verifiers())), option=orjson.OPT_INDENT_2))
+    registry = installed_verifiers()
+    click.echo(orjson.dumps(document(RequestSchemas(registry), registry), option=orjson.OPT_INDENT_2))
 
 
 @click.group()

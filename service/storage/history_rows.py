@@ -28,7 +28,7 @@ _PAGE = (
 )
 _OF_VERSION = (
     "SELECT seq, status, family, provider FROM credential "
-    "WHERE id = ? AND workspace = ? AND teamspace = ? AND family = ? AND version = ?"
+    "WHERE id = ? AND workspace = ? AND teamspace = ? AND family = ? AND version = ? AND created_at = ?"
 )
 _SET_VERDICT = (
     "UPDATE credential SET status = ?, verification = ?, attempt = NULL, revision = revision + 1 WHERE seq = ?"
@@ -57,7 +57,8 @@ def record(
     event: Event | None,
 ) -> Recorded | None:
     """Keep a report on the payload's version that it was about, and all that follows from it."""
-    found = connection.execute(_OF_VERSION, (one.id, *one.scope, report.version)).fetchall()
+    # Another one may be under the same id by now.
+    found = connection.execute(_OF_VERSION, (one.id, *one.scope, report.version, one.created_at)).fetchall()
     if not found:
         return None
     seq, status, family, provider = found[0]

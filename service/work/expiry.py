@@ -15,7 +15,6 @@ from service.core.store import Store
 log = structlog.get_logger("vouch.schedule")
 
 LOOK_SECONDS = 60.0
-"""Between two looks for what ends soon."""
 MOST_AT_ONCE = 50
 
 
@@ -27,13 +26,23 @@ class ExpiryWarnings:
         events: tells.
         warning: how long before its end a credential is told of.
         now: the time.
+        look_seconds: between two looks.
     """
 
-    def __init__(self, store: Store, events: Events, warning: timedelta, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        events: Events,
+        warning: timedelta,
+        *,
+        now: Callable[[], datetime],
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._store = store
         self._events = events
         self._warning = warning
         self._now = now
+        self._look_seconds = look_seconds
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
@@ -43,7 +52,7 @@ class ExpiryWarnings:
                     pass
             except StoreUnavailable:
                 log.warning("the schedule can't reach the store")
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._look_seconds)
 
     async def tell(self) -> list[Credential]:
         """Tell of those whose end has come near, at most so many at a time."""

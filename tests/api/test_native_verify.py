@@ -137,6 +137,20 @@ async def test_a_credential_that_vanished_while_its_probe_ran_leaves_nothing(ask
         assert error_of(await asking.call("GET", path(id_, below))) == (404, 1200)
 
 
+async def test_a_verdict_is_not_that_of_another_one_put_under_the_same_id(asking: Vouch, aws_stub: AwsStub) -> None:
+    """No green light that nobody earned: both payloads are their credential's first."""
+    id_ = (await put(asking, key_item()))["id"]
+    aws_stub.script(gate := Gate(WORKS))
+    running = asyncio.create_task(verify(asking, id_))
+    await asyncio.wait_for(gate.asked.wait(), 5)
+    assert (await asking.call("DELETE", path(id_))).status == 204
+    await put(asking, key_item("one", OTHER_KEY), id_)
+    gate.opened.set()
+    assert await running == ("verified", "ok")
+    after = await get(asking, id_)
+    assert (after["status"], after["version"], await history(asking, id_)) == (None, 1, [])
+
+
 async def test_the_history_is_bounded_and_walked_newest_first(asking: Vouch, aws_stub: AwsStub) -> None:
     id_ = (await put(asking, key_item()))["id"]
     other = (await put(asking, key_item("two")))["id"]

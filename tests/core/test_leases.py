@@ -556,7 +556,8 @@ async def test_a_provider_that_does_not_answer_is_given_up_at_the_deadline(build
     house = await build(deadline=0.05)
     provider.may_answer.clear()
     with pytest.raises(VerificationUnknown) as caught:
-        await house.lease(await house.keep())
+        async with asyncio.timeout(3):
+            await house.lease(await house.keep())
     assert caught.value.report.verdict.reason.value == "timeout"
     house.assert_nothing_kept()
 

@@ -86,7 +86,6 @@ async def test_anybody_may_read_them_and_they_hold_nothing_that_a_caller_chose(v
     body = create_body("aws key", name)
     body["credential"]["aws"]["endpoint"] = "https://169.254.169.254"
     await vouch.call("POST", "/v4/credentials/verify", body)
-    await vouch.call("POST", "/v4/credentials/verify", create_body("azure sas", f"{CANARY}-sas"))
     await vouch.call("GET", f"/v4/credentials/{CANARY}?provider={CANARY}")
     assert (await vouch.call("DELETE", f"/v4/credentials/{name}")).status == 204
     answer = await vouch.call("GET", "/metrics", key=None)
@@ -97,7 +96,7 @@ async def test_anybody_may_read_them_and_they_hold_nothing_that_a_caller_chose(v
     assert found["vouch_verifications_total", blocked] == 1
     assert found["vouch_events_total", (("type", "credential.deleted"),)] == 1
     assert found["vouch_lane_busy", (("lane", "callers"),)] == 0
-    for theirs in (CANARY, name, "169.254", "minio", "storageacct", "ws_", vouch.admin_key):
+    for theirs in (CANARY, name, "169.254", "minio", "ws_", vouch.admin_key):
         assert theirs not in text
     assert (await vouch.call("GET", "/metrics", key="vouch_wrong")).status == 200
 

@@ -16,7 +16,7 @@ from service.api.validation import Choice, Name, Teamspace, Whole, load, teamspa
 from service.core.catalog import Item
 from service.core.changes import Draft
 from service.core.credentials import verifier_of
-from service.core.errors import Invalid
+from service.core.errors import Invalid, UnsupportedKind
 from service.core.kept import Filters
 from service.core.model import Credential, Family, timestamp
 from service.core.shared import FileType, SharedFile
@@ -116,8 +116,12 @@ def load_item(body: Any, registry: Registry) -> Item:
         return Item("", file=SharedFile(values["name"], type_, _content(type_, values["payload"])))
     if "provider" not in values:
         raise Invalid({"provider": "Missing data for required field."})
-    kind = verifier_of(registry, values["provider"], values["type"]).kind
-    payload = load_payload(kind, values["payload"], blank_secrets=True)
+    verifier = registry.get(values["provider"], values["type"])
+    if verifier is None:
+        # What was sent is not said again: it may be a secret that slipped into the wrong field.
+        known = ", ".join(f"{kind.provider} {kind.type}" for kind in registry.kinds())
+        raise UnsupportedKind(f"Provider and type must be one of these: {known}.")
+    payload = load_payload(verifier.kind, values["payload"], blank_secrets=True)
     flags = {name: values[name] for name in ("provider_default", "allowed_in_tasks")}
     return Item(teamspace, draft=Draft(values["name"], payload, **flags))
 
