@@ -1,5 +1,6 @@
 """The configuration: what the example says is what the code has, and what is wrong refuses to start by name."""
 
+import base64
 import re
 import tomllib
 from dataclasses import fields, is_dataclass
@@ -253,3 +254,103 @@ def test_an_ill_typed_value_in_the_environment_names_itself() -> None:
     for name, value in (("VOUCH_SERVER__PORT", "many"), ("VOUCH_EGRESS__PORTS", "a,b")):
         with pytest.raises(RefusesToStart, match=f"{name}|ports"):
             load_config(EXAMPLE, {name: value})
+
+
+HOOK_KEY = base64.b64encode(b"k" * 32).decode()
+
+
+def hooks(tmp_path: Path, url: str = "https://hooks.example/vouch", secret: str | None = f"whsec_{HOOK_KEY}") -> str:
+    """A `[webhooks]` with a secret in its file."""
+    file = tmp_path / "webhook-secret"
+    if secret is not None:
+        file.write_text(secret)
+    return f"[webhooks]\nurl = '{url}'\nsecret_file = '{file}'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[verification]\ninterval = 1", "verification.interval must be 0, or from 300 to 31536000 seconds"),
+        ("[verification]\ninterval = 299.9", "verification.interval"),
+        ("[verification]\ninterval = -1", "verification.interval"),
+        ("[verification]\ninterval = 1e300", "verification.interval"),
+        ("[verification]\ninterval = inf", "verification.interval"),
+        ("[verification]\ninterval = nan", "verification.interval"),
+        ("[verification]\ninterval = 'daily'", "verification.interval"),
+        ("[verification]\nexpiry_warning_days = -1", "verification.expiry_warning_days must be from 0 to 3650"),
+        ("[verification]\nexpiry_warning_days = 1e9", "verification.expiry_warning_days"),
+        ("[verification]\nexpiry_warning_days = nan", "verification.expiry_warning_days"),
+        ("[credentials]\nkeep_versions = -1", "credentials.keep_versions"),
+        ("[webhooks]\nurl = 'https://hooks.example'", "webhooks.url and webhooks.secret_file go together"),
+        ("[webhooks]\nsecret_file = '/etc/hostname'", "webhooks.url and webhooks.secret_file go together"),
+        (
+            "[webhooks]\nurl = 'https://hooks.example'\nsecret_file = '/nowhere'",
+            "webhooks.secret_file: there is no such",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_the_work_beside_requests_is_named(text: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(RefusesToStart, match=re.escape(named)):
+        load(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting", ["interval = 0", "interval = 300", "interval = 31536000", "expiry_warning_days = 0"]
+)
+def test_the_ends_of_what_a_setting_may_be_are_in_it(setting: str, tmp_path: Path) -> None:
+    assert load(f"[verification]\n{setting}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example/vouch",
+        "ftp://hooks.example",
+        "hooks.example",
+        "https://user@hooks.example",
+        "https://hooks.example:8443",
+        "https://127.0.0.1",
+        "https://10.1.2.3",
+        "https://[::1]",
+        "https://[::ffff:10.1.2.3]",
+        "https://169.254.169.254/latest",
+        "https://2130706433",
+        "https://0x7f.1",
+        "https://hooks.example/#part",
+    ],
+)
+def test_a_webhook_that_the_guard_would_not_let_pass_refuses_to_start(url: str, tmp_path: Path) -> None:
+    """Requirements 5 and 6: as far as the URL alone tells; a name is judged when it is looked up."""
+    with pytest.raises(RefusesToStart, match=r"^webhooks\.url must be https to a public host"):
+        load(hooks(tmp_path, url), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "egress"),
+    [
+        ("https://hooks.example/vouch?token=x", ""),
+        ("https://93.184.215.14/", ""),
+        ("https://hooks.example:8443/", "ports = [8443]"),
+        ("http://10.1.2.3:8080/hooks", "allow = ['10.1.2.3:8080']"),
+        ("http://hooks.corp:8080/hooks", "allow = ['hooks.corp:8080']"),
+    ],
+)
+def test_a_webhook_that_may_be_called_starts(url: str, egress: str, tmp_path: Path) -> None:
+    assert load(f"[egress]\n{egress}\n{hooks(tmp_path, url)}", tmp_path).webhooks.url == url
+
+
+@pytest.mark.parametrize(
+    "secret", ["", HOOK_KEY, "whsec_", "whsec_c2hvcnQ=", f"whsec_{HOOK_KEY * 3}", "whsec_" + "!" * 40]
+)
+def test_a_webhook_with_a_secret_that_is_none_refuses_to_start_and_quotes_nothing_of_it(
+    secret: str, tmp_path: Path
+) -> None:
+    """Requirement 30."""
+    with pytest.raises(RefusesToStart, match=r"^webhooks\.secret_file must hold whsec_ and base64") as caught:
+        load(hooks(tmp_path, secret=secret), tmp_path)
+    assert len(secret) < 8 or secret.removeprefix("whsec_") not in str(caught.value)
+
+
+def test_no_secret_is_in_the_configuration(tmp_path: Path) -> None:
+    """Requirement 30: the file is named, and not what it holds."""
+    assert HOOK_KEY not in repr(load(hooks(tmp_path), tmp_path))

@@ -149,7 +149,7 @@ class Leases:
         lease = _lease(caller, lease_id, credential, request, material)
         record = audit.record(caller, credential.scope, audit.Action.LEASE, credential.id, _told(lease))
         # What was true before the provider was asked may not be any more: it has to hold as the lease is recorded.
-        if not await self._store.create_lease(lease, record, of_version=credential.version):
+        if not await self._store.create_lease(lease, record, made_of=credential):
             raise Conflict("The credential, or your right to it, changed meanwhile: nothing was handed out.")
         return Granted(lease, material)
 

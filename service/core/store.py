@@ -222,15 +222,15 @@ class Store(Protocol):
     async def append_audit(self, audit: AuditRecord) -> None:
         """Keep a record of something that wrote nothing else."""
 
-    async def create_lease(self, lease: Lease, audit: AuditRecord, *, of_version: int | None = None) -> bool:
+    async def create_lease(self, lease: Lease, audit: AuditRecord, *, made_of: Credential | None = None) -> bool:
         """Keep a lease; some that ended long before it (`LEASE_KEPT_DAYS`) are dropped in the same transaction.
 
         Args:
             lease: what was made.
             audit: that it was.
-            of_version: the payload's version that it was made of: False, and nothing is kept, if the credential has
-                another one by now, is gone or not allowed in tasks any more, or if the API key or user that it is for
-                has been revoked. None asks nothing.
+            made_of: the credential as it was read: False, and nothing is kept, if it has another payload now, is gone
+                or not allowed in tasks any more, or if the API key or user that the lease is for has been revoked or
+                has expired. None asks nothing.
         """
 
     async def list_leases(

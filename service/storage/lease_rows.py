@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from service.core.audit import AuditRecord
 from service.core.kept import Lease, ListedLease
-from service.core.model import Timestamp, timestamp
+from service.core.model import Credential, Timestamp, timestamp
 from service.core.store import LEASE_KEPT_DAYS
 from service.storage import audit_rows
 from service.storage.rows import LEASE, MAX_INTEGER, lease_row, listed_lease
@@ -62,19 +62,20 @@ class Wanted(NamedTuple):
     limit: int
 
 
+# A version alone would also be that of a credential that was put under the same id meanwhile.
 _STILL_MEANT = (
-    "SELECT 1 FROM credential WHERE id = ? AND workspace = ? AND version = ? AND family = 'access' "
-    "AND allowed_in_tasks = 1"
+    "SELECT 1 FROM credential WHERE id = ? AND workspace = ? AND version = ? AND payload_changed_at = ? "
+    "AND family = 'access' AND allowed_in_tasks = 1"
 )
 _CALLER_STILL_THERE = {
-    "api_key": "SELECT 1 FROM api_key WHERE id = ? AND revoked_at IS NULL",
-    "user": "SELECT 1 FROM user WHERE name = ?",
+    "api_key": "SELECT 1 FROM api_key WHERE id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)",
+    "user": "SELECT 1 FROM user WHERE name = ? AND created_at <= ?",
 }
 
 
-def create(connection: sqlite3.Connection, lease: Lease, audit: AuditRecord, of_version: int | None = None) -> bool:
+def create(connection: sqlite3.Connection, lease: Lease, audit: AuditRecord, made_of: Credential | None = None) -> bool:
     """Add a lease, unless what it is made of or for is not what it was; and drop some that nobody lists any more."""
-    if of_version is not None and not _still(connection, lease, of_version):
+    if made_of is not None and not _still(connection, lease, made_of):
         return False
     connection.execute(_INSERT, lease_row(lease))
     dropped_before = timestamp(datetime.fromisoformat(lease.issued_at) - _KEPT)
@@ -82,12 +83,12 @@ def create(connection: sqlite3.Connection, lease: Lease, audit: AuditRecord, of_
     return audit_rows.append(connection, audit)
 
 
-def _still(connection: sqlite3.Connection, lease: Lease, version: int) -> bool:
+def _still(connection: sqlite3.Connection, lease: Lease, one: Credential) -> bool:
     """Whether the credential has the payload that the lease was made of, and its caller has not been revoked."""
-    if not connection.execute(_STILL_MEANT, (lease.credential_id, lease.workspace, version)).fetchall():
+    if not connection.execute(_STILL_MEANT, (one.id, one.workspace, one.version, one.payload_changed_at)).fetchall():
         return False
     there = _CALLER_STILL_THERE.get(lease.caller_kind)
-    return there is None or bool(connection.execute(there, (lease.caller_id,)).fetchall())
+    return there is None or bool(connection.execute(there, (lease.caller_id, lease.issued_at)).fetchall())
 
 
 def page(connection: sqlite3.Connection, wanted: Wanted, now: Timestamp) -> list[ListedLease]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from service.core.audit import AuditRecord
 from service.core.errors import RefusesToStart
 from service.core.kept import Lease, ListedLease
-from service.core.model import ApiKey, Sealed, Timestamp, User, timestamp
+from service.core.model import ApiKey, Credential, Sealed, Timestamp, User, timestamp
 from service.storage import audit_rows, canary_rows, lease_rows, principal_rows, secret_rows
 from service.storage.connection import Condition, connect, error_name
 from service.storage.credential_methods import CredentialMethods
@@ -59,9 +59,9 @@ class SqliteStore(CredentialMethods, ScheduleMethods):
         """See `Store`."""
         await self._writer.write(partial(audit_rows.append, audit=audit))
 
-    async def create_lease(self, lease: Lease, audit: AuditRecord, *, of_version: int | None = None) -> bool:
+    async def create_lease(self, lease: Lease, audit: AuditRecord, *, made_of: Credential | None = None) -> bool:
         """See `Store`."""
-        return await self._writer.write(partial(lease_rows.create, lease=lease, audit=audit, of_version=of_version))
+        return await self._writer.write(partial(lease_rows.create, lease=lease, audit=audit, made_of=made_of))
 
     async def list_leases(
         self,

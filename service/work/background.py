@@ -47,12 +47,14 @@ async def _again_and_again(name: str, work: Callable[[], Awaitable[None]], secon
             await work()
         except Exception as error:  # noqa: BLE001 - a surprise must not end the work for good
             # The type alone: an exception's text may quote what it was given.
-            log.error("work broke off and begins again", work=name, error=_types(error), seconds=seconds)
+            log.error(
+                "work broke off and begins again", work=name, error=", ".join(sorted(_types(error))), seconds=seconds
+            )
         await asyncio.sleep(seconds)
 
 
-def _types(error: Exception) -> str:
-    """The types of an exception, or of those that it is a group of."""
+def _types(error: Exception) -> set[str]:
+    """The type of an exception, or those of all that it is a group of."""
     if isinstance(error, ExceptionGroup):
-        return ", ".join(sorted({_types(one) for one in error.exceptions}))
-    return type(error).__name__
+        return set().union(*map(_types, error.exceptions))
+    return {type(error).__name__}

@@ -8,6 +8,7 @@ import pytest
 
 from service.work.background import background
 from tests.api.payloads import CANARY
+from tests.work.house import until
 
 
 async def test_works_run_beside_each_other_and_end_with_the_block() -> None:
@@ -45,9 +46,7 @@ async def test_one_that_breaks_begins_again_and_disturbs_no_other(lines: list[An
 
     works = {"steady": steady, "breaking": breaking, "parts": breaking_in_parts}
     async with background(works, again_seconds=0.02):
-        async with asyncio.timeout(5):
-            while began.count("breaking") < 3:
-                await asyncio.sleep(0.005)
+        await until(lambda: began.count("breaking") >= 3)
     assert began.count("steady") == 1
     assert {(line["work"], line["error"]) for line in lines} == {
         ("breaking", "ValueError"),
@@ -72,8 +71,9 @@ async def test_one_that_does_not_heed_its_end_is_not_waited_for_long(lines: list
         await asyncio.sleep(0)
     assert 0.09 < time.monotonic() - started < 2
     assert lines == [{"event": "work does not end", "log_level": "error", "work": "stubborn"}]
-    let_go.set()
     (task,) = [one for one in asyncio.all_tasks() if one.get_name() == "stubborn"]
+    let_go.set()
+    await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -88,10 +88,13 @@ async def test_an_error_of_the_block_goes_on_up_once_the_work_has_ended() -> Non
         finally:
             ended.set()
 
-    with pytest.raises(KeyError):
+    async def block() -> None:
         async with background({"work": work}):
             await asyncio.sleep(0.01)
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await block()
     assert ended.is_set()
 
 

@@ -62,6 +62,14 @@ class LeaseMaterialSchema(Schema):
     access_token = fields.String()
 
 
+class LeasedScopeSchema(Schema):
+    """What a lease was narrowed to."""
+
+    bucket = fields.String(required=True)
+    prefix = fields.String(required=True, metadata={"description": "Empty for the whole bucket."})
+    access = fields.String(required=True, metadata={"enum": list(LeaseAccess)})
+
+
 class LeaseSchema(Schema):
     """That somebody may use a credential for a while."""
 
@@ -72,7 +80,7 @@ class LeaseSchema(Schema):
     type = fields.String(required=True)
     teamspace_id = fields.String(required=True)
     purpose = fields.String(required=True)
-    scope = fields.Nested(LeaseScopeSchema, required=True, allow_none=True)
+    scope = fields.Nested(LeasedScopeSchema, required=True, allow_none=True)
     role_arn = fields.String(required=True, metadata={"description": "The role that an AWS key assumed, or empty."})
     forced = fields.Boolean(required=True, metadata={"description": "Whether the last verdict was overridden."})
     caller = fields.Nested(LeaseCallerSchema, required=True)
@@ -114,6 +122,13 @@ class ContainerErrorSchema(ErrorSchema):
     )
 
 
+class OAuthErrorSchema(ErrorSchema):
+    """An Error beside what OAuth clients look for (RFC 6749 section 5.2)."""
+
+    error = fields.String(required=True)
+    error_description = fields.String(required=True)
+
+
 class ExchangedTokenSchema(Schema):
     """The answer of a token exchange (RFC 8693)."""
 
@@ -125,6 +140,7 @@ class ExchangedTokenSchema(Schema):
 
 def _describe(spec: APISpec, _plugin: Any) -> None:
     spec.components.schema("LeaseScope", schema=LeaseScopeSchema)
+    spec.components.schema("LeasedScope", schema=LeasedScopeSchema)
     for schema in (
         ResolvedSchema,
         LeaseRequestSchema,
@@ -132,6 +148,7 @@ def _describe(spec: APISpec, _plugin: Any) -> None:
         LeasesSchema,
         ContainerCredentialsSchema,
         ContainerErrorSchema,
+        OAuthErrorSchema,
         ExchangedTokenSchema,
     ):
         name = schema.__name__.removesuffix("Schema")
@@ -251,6 +268,7 @@ _PATHS = {
             "A lease as Google's libraries ask for it (token exchange, RFC 8693)",
             _answer("ExchangedToken", "An access token."),
             *_LEASE_ERRORS, 413, 415,
+            error="OAuthError",
             parameters=_STOCK,
             requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}},
             security=[],
