@@ -155,7 +155,8 @@ class Step:
 class Run:
     """One run of a probe: what it may use, and what it has found so far.
 
-    `thorough` is true when a person asked: only then may a probe make calls that are meant to be refused.
+    `thorough` is true when a person asked: only then may a probe, once the credential is proven, make calls that tell
+    more of it, or are meant to be refused.
     `issued_external_id` is what the credential's workspace should ask for in its roles; empty if nobody knows.
     """
 

@@ -83,7 +83,7 @@ class MaterialForm(StrEnum):
     """Which fields the material of a lease has."""
 
     AWS_SESSION = "aws_session"
-    """`access_key_id`, `secret_access_key`, `session_token`; `endpoint` and `use_path_style` if the credential names one."""
+    """`access_key_id`, `secret_access_key`, `session_token`; `endpoint`, `use_path_style` if it has them."""
     AZURE_SAS = "azure_sas"
     """`account_name`, `sas_token` (without a question mark), `blob_endpoint` (the account's: with a scheme, no trailing
     slash); `container` if it is for one that vouch knows, and `blob` if it is for one blob or directory in that."""

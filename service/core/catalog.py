@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from service.core.applied import Applied, Unseal
 from service.core.changes import (
     NOTHING_STORED,
     SEND_AGAIN,
@@ -22,7 +23,7 @@ from service.core.kept import Filters
 from service.core.model import Caller, Credential, Family, Identified, Key, Permission
 from service.core.names import require_name
 from service.core.permissions import authorize, require
-from service.core.records import Applied, Records, Unseal, require_match
+from service.core.records import Records, require_match
 from service.core.shared import SharedCredentials, SharedFile
 from service.core.turns import CROWDED
 from verifiers.verdict import Report

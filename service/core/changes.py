@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import orjson
 
+from service.core.applied import Applied, Secret, Unseal, canonical
 from service.core.errors import Conflict, EnvelopeBroken, Invalid, VerificationFailed
 from service.core.model import Credential, timestamp
-from service.core.records import Applied, Secret, Unseal, canonical
 from verifiers.base import Kind, Payload
 from verifiers.verdict import Outcome, Report
 

@@ -1,11 +1,12 @@
 """Access credentials: every rule and every permission."""
 
+from service.core.applied import Applied, Unseal
 from service.core.changes import Change, Draft, Vet, as_payload, expiry, merge, require_version, vetted
 from service.core.errors import Invalid, UnsupportedKind
 from service.core.model import Caller, Credential, Key, Named, Permission, Scope
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Records, Unseal, require_match
+from service.core.records import Records, require_match
 from verifiers.base import Payload, Verifier
 from verifiers.registry import Registry
 

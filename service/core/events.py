@@ -10,6 +10,7 @@ import structlog
 
 from service.core.kept import Event
 from service.core.model import Credential, timestamp
+from verifiers.verdict import Report
 
 log = structlog.get_logger("vouch.events")
 
@@ -52,6 +53,12 @@ class Events:
         """Log and count an event. Ids alone: a log line carries no names that callers chose."""
         self._count(type_.value)
         log.info(type_.value, **_facts(credential), **details)
+
+    def tell_verdict(self, before: Credential, after: Credential, report: Report) -> Event | None:
+        """Tell of a verdict that came with a change of the credential; the event for the store to keep."""
+        told = {"from": before.status, "to": after.status, "reason": report.verdict.reason.value}
+        self.tell(EventType.VERDICT_CHANGED, after, **told)
+        return self.make(EventType.VERDICT_CHANGED, after, **told)
 
 
 def _facts(credential: Credential) -> dict[str, str | None]:

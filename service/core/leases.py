@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from service.core import audit
+from service.core.applied import canonical
 from service.core.changes import as_payload
 from service.core.credentials import verifier_of
 from service.core.errors import (
@@ -32,7 +33,7 @@ from service.core.model import (
 from service.core.names import is_label
 from service.core.permissions import authorize, require
 from service.core.probing import StartRun
-from service.core.records import Records, canonical
+from service.core.records import Records
 from service.core.store import Store
 from verifiers import lease_terms, leasing
 from verifiers.base import Payload

@@ -1,14 +1,16 @@
 """What access and shared credentials have in common: a sealed record, changed by revisions, every write audited."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from service.core import audit
+from service.core.applied import Applied, Apply, Secret, Unseal, canonical
 from service.core.envelope import Envelope, binding
 from service.core.errors import EnvelopeBroken, NoSuchCredential, Stale, StoreUnavailable
 from service.core.events import Events, EventType
@@ -17,39 +19,9 @@ from service.core.model import Caller, Credential, Key, Named, Scope, Sealed, ti
 from service.core.store import Store
 from service.core.turns import CROWDED, Turns
 from service.core.verdicts import Trigger, judged, kept_report
-from verifiers.verdict import Report
 
 # Writers in other processes collide with ours rarely; each round lets at least one of all through.
 _ROUNDS = 16
-
-
-Secret = Mapping[str, str]
-"""The secret fields of a payload, by name."""
-
-Unseal = Callable[[], Awaitable[dict[str, str]]]
-"""Opens a record's secret fields."""
-
-
-class Applied(NamedTuple):
-    """A record as it will be.
-
-    `secret` is the new one if the payload changes, `report` what its verification said if there was one,
-    `keep_versions` how many replaced payloads are kept if this one is to be.
-    """
-
-    credential: Credential
-    secret: Secret | None = None
-    report: Report | None = None
-    keep_versions: int | None = None
-
-
-Apply = Callable[[Credential, Unseal], Awaitable[Applied]]
-"""Says what becomes of a record."""
-
-
-def canonical(values: Any) -> str:
-    """One text for equal values: sorted keys, no spaces."""
-    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _now() -> datetime:
@@ -244,6 +216,11 @@ class Records:
             keep_versions=keep_versions,
             report=kept,
         )
+        if done and report is not None and changed.status not in (None, current.status):
+            # The change is saved: that telling somebody fails does not undo it.
+            event = self._events.tell_verdict(current, changed, report)
+            with suppress(StoreUnavailable):
+                await self._store.append_event(event) if event else None
         return changed if done else None
 
     async def remove(self, caller: Caller, key: Key, if_match: frozenset[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """Rotation: a new payload is verified before it takes the old one's place, and there is a way back."""
 
+from service.core.applied import Applied, Secret, Unseal, canonical
 from service.core.changes import as_payload, expiry, holds, require_version
 from service.core.credentials import verifier_of
 from service.core.errors import Invalid, NoSuchVersion, verification_error
@@ -7,7 +8,7 @@ from service.core.kept import KeptVersion
 from service.core.model import Caller, Credential, Family, Identified, Key, Permission
 from service.core.permissions import require
 from service.core.probing import Probing
-from service.core.records import Applied, Records, Secret, Unseal, canonical, require_match
+from service.core.records import Records, require_match
 from service.core.store import Store
 from service.core.verification import Verification
 from verifiers.registry import Registry

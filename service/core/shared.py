@@ -4,10 +4,11 @@ import base64
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from service.core.applied import Applied, Unseal
 from service.core.model import Caller, Credential, Family, Named, Permission, Scope
 from service.core.names import require_name
 from service.core.permissions import authorize
-from service.core.records import Applied, Records, Unseal
+from service.core.records import Records
 
 _EVERYTHING = 2**31
 _CONTENT = "content"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -184,6 +185,9 @@ def test_a_lost_key_ring_refuses_to_start_and_overwrites_nothing(tmp_path: Path)
 
 
 def test_health_says_by_its_exit_code_whether_the_service_is_ready(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobodys = taken.getsockname()[1]
+    (tmp_path / "config.toml").write_text(f"[server]\nport = {nobodys}\n")
     assert vouch(tmp_path, "health").returncode == 1
     with serving(tmp_path) as (url, _process):
         (tmp_path / "config.toml").write_text(f"[server]\nport = {url.rpartition(':')[2]}\n")

@@ -89,7 +89,7 @@ async def test_a_stop_ends_those_inside_those_who_wait_and_those_who_come() -> N
     lanes.stop()
     for task in (inside, waiting, asyncio.create_task(hold(lanes, "GCP", never))):
         with pytest.raises(Overloaded, match="shutting down"):
-            await task
+            await asyncio.wait_for(task, 2)
     assert set(lanes.busy().values()) <= {0}
 
 

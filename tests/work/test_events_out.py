@@ -130,3 +130,20 @@ async def test_a_receiver_that_is_blocked_stops_neither_the_start_nor_requests(
     assert (await vouch.call("DELETE", "/v4/credentials/one")).status == 204
     assert (await vouch.call("GET", "/readyz", key=None)).status == 200
     assert not receiver.received
+
+
+async def test_a_verdict_that_comes_with_a_change_is_told_like_any_other(
+    start: Start, telling: Config, receiver: WebhookReceiver, aws_stub: AwsStub
+) -> None:
+    vouch = await start(telling)
+    id_ = await make(vouch, key_body("one"))
+    aws_stub.script(BAD, GOOD)
+    assert await verify(vouch, "one") == 422
+    new = key_body("one")["credential"]
+    new["aws"]["secret_access_key"] = f"{CANARY}another"
+    answer = await vouch.call("PATCH", "/v4/credentials/one", {"credential": new}, headers={"Prefer": "verify"})
+    assert (answer.status, answer.headers["Preference-Applied"]) == (204, "verify")
+    came = await receiver.wait_for(2, 15)
+    told = [Webhook(SECRET).verify(one.body, dict(one.headers))["data"] for one in came]
+    assert sorted((one["from"] or "", one["to"]) for one in told) == [("", "failed"), ("failed", "verified")]
+    assert {one["credential_id"] for one in told} == {id_}

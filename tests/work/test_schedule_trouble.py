@@ -1,6 +1,7 @@
 """The schedule beside trouble: what vanishes, what is broken, a store that is away, and nothing to do."""
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -67,7 +68,7 @@ async def test_nothing_is_kept_of_what_was_deleted_meanwhile(house: House, aws_s
         await replica.add("one", aws_key("AKIANAMESAKE"))
         await until(lambda: replica.outcomes.total() == 1)
         gate.open()
-        await until(lambda: replica.outcomes.total() == 2 and house.settled())
+        await until(lambda: replica.outcomes.total() == 2 and house.settled() and replica.events.total() == 2)
     assert await replica.history("one") == [("schedule", "verified")], "the namesake's own"
     assert house.rows("SELECT count(*) FROM verification") == [(1,)]
     assert replica.events == {"credential.deleted": 1, "credential.verdict_changed": 1}
@@ -105,6 +106,29 @@ async def test_a_verdict_survives_a_rename_meanwhile(house: House, aws_stub: Aws
         gate.open()
         await until(house.settled)
     assert await replica.status("two") == "verified"
+
+
+async def test_a_change_is_told_even_if_somebody_said_the_opposite_while_the_probe_ran(
+    house: House, clock: Clock, aws_stub: AwsStub, lines: list[Any]
+) -> None:
+    """What the record said when it was read is no measure of what the verdict changes."""
+    gate = Gate()
+    aws_stub.script(GOOD, gate, BAD)
+    replica = await house.replica(providers=at(aws_stub), deliver=True)
+    one = await replica.add("one", aws_key())
+    async with replica.at_work():
+        await until(lambda: replica.events.total() == 1)
+        clock.advance(DAY + 1)
+        await until(lambda: gate.arrived == 1)
+        await replica.verification.verify_by_id(CALLER, one.id)
+        assert await replica.status("one") == "failed"
+        gate.open()
+        await until(lambda: replica.events.total() == 3)
+    changes = [(None, "verified"), ("verified", "failed"), ("failed", "verified")]
+    assert [(line["from"], line["to"]) for line in lines] == changes
+    kept = [json.loads(body)["data"] for (body,) in house.rows("SELECT body FROM event ORDER BY seq")]
+    assert [(told["from"], told["to"]) for told in kept] == changes
+    assert await replica.status("one") == "verified"
 
 
 # What is broken
