@@ -65,7 +65,7 @@ from service.observe.origin import parse_networks
 from service.work.background import background
 from service.work.schedule import Schedule
 from service.work.signing import Signer
-from service.work.webhooks import Webhooks
+from service.work.webhooks import ATTEMPT_SECONDS, Webhooks
 from verifiers.base import Run
 from verifiers.egress import Egress
 from verifiers.registry import BrokenVerifier, Registry, load_registry
@@ -148,7 +148,8 @@ async def _run(app: web.Application) -> AsyncIterator[None]:
     store = await bootstrap.open_store(config)
     try:
         envelope = await bootstrap.unlock(config, store)
-        async with Egress(config.egress, longest_seconds=config.verification.deadline_seconds + 1) as egress:
+        longest = max(config.verification.deadline_seconds, ATTEMPT_SECONDS) + 1
+        async with Egress(config.egress, longest_seconds=longest) as egress:
             app[AUTHENTICATOR] = who = authenticator(config, store, egress)
             try:
                 works = _serve(app, store, envelope, egress)

@@ -151,8 +151,14 @@ class _Roles:
             with run.check("external_id_issued") as issued:
                 if external_id != run.issued_external_id:
                     issued.warn("not_issued", NOT_ISSUED.message)
-        if run.thorough:
+        # Who insists on issued ids takes no role for proven that any workspace could use: asked on schedule too.
+        if run.thorough or run.settings.aws.require_issued_external_id:
             await self._ask_for_enforcement(sts, role, keys, run)
+        else:
+            with run.check("external_id_enforced") as unasked:
+                unasked.skip(
+                    "not_asked", "Whether the role insists on its external id is asked when a person verifies it."
+                )
         return WORKS
 
     async def lease(self, payload: Payload, terms: LeaseTerms, run: Run) -> Material:

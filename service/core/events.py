@@ -49,16 +49,24 @@ class Events:
         body = orjson.dumps({"type": type_.value, "timestamp": at, "data": data}).decode()
         return Event(id=f"evt_{uuid.uuid4().hex}", type=type_.value, at=at, body=body)
 
-    def tell(self, type_: EventType, credential: Credential, **details: str | None) -> None:
-        """Log and count an event. Ids alone: a log line carries no names that callers chose."""
+    def tell(self, type_: EventType, credential: Credential, event: Event | None = None, **details: str | None) -> None:
+        """Log and count what happened. Ids alone: a log line carries no names that callers chose.
+
+        Args:
+            type_: what.
+            credential: to which.
+            event: what was made of it for others: the line has its id, by which a delivery's lines name it.
+            details: what else is to be known.
+        """
         self._count(type_.value)
-        log.info(type_.value, **_facts(credential), **details)
+        log.info(type_.value, **_facts(credential), **details, event_id=None if event is None else event.id)
 
     def tell_verdict(self, before: Credential, after: Credential, report: Report) -> Event | None:
         """Tell of a verdict that came with a change of the credential; the event for the store to keep."""
         told = {"from": before.status, "to": after.status, "reason": report.verdict.reason.value}
-        self.tell(EventType.VERDICT_CHANGED, after, **told)
-        return self.make(EventType.VERDICT_CHANGED, after, **told)
+        event = self.make(EventType.VERDICT_CHANGED, after, **told)
+        self.tell(EventType.VERDICT_CHANGED, after, event, **told)
+        return event
 
 
 def _facts(credential: Credential) -> dict[str, str | None]:

@@ -232,7 +232,7 @@ class Records:
                 record = audit.record(caller, current.scope, audit.Action.DELETE, current.id)
                 event = self._events.make(EventType.DELETED, current)
                 if await self._store.delete_credential(current, record, event=event):
-                    self._events.tell(EventType.DELETED, current)
+                    self._events.tell(EventType.DELETED, current, event)
                     return
         raise StoreUnavailable(CROWDED)
 

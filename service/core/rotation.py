@@ -57,7 +57,7 @@ class Rotation:
     async def rotate(
         self,
         caller: Caller,
-        credential_id: str,
+        seen: Credential,
         public: dict[str, object],
         secret: Secret,
         *,
@@ -68,7 +68,7 @@ class Rotation:
 
         Args:
             caller: who asks.
-            credential_id: which one.
+            seen: which one, as it was when the payload was read for its kind.
             public: the public fields of the new payload.
             secret: its secret ones.
             force: also if nobody could say whether it works; never if it does not.
@@ -87,10 +87,11 @@ class Rotation:
             Conflict: another rotation, or change of the payload, was faster; that one stays.
             RateLimited, Overloaded: before any outbound call.
         """
-        key = self._key(caller, Permission.WRITE, Permission.VERIFY, credential_id)
+        key = self._key(caller, Permission.WRITE, Permission.VERIFY, seen.id)
         self._probing.quotas.count(caller)
         current, unseal = await self._records.find(key)
         require_match(current, if_match)
+        require_version(current, seen)
         new = current._replace(public=canonical(public))
         if new.public == current.public and await holds(unseal, secret):
             raise Invalid({"payload": _SAME})
@@ -142,7 +143,9 @@ class Rotation:
 
         async def apply(now: Credential, _unseal: Unseal) -> Applied:
             require_version(now, current)
-            changed = now._replace(provider=old.provider, type=old.type, public=old.public)
+            # What is another provider's default must not take that flag from this one's.
+            keeps_flag = now.provider_default and now.provider == old.provider
+            changed = now._replace(provider=old.provider, type=old.type, public=old.public, provider_default=keeps_flag)
             return Applied(
                 changed._replace(expires_at=self._expiry(changed, secret)), secret, keep_versions=self._keep_versions
             )

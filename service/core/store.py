@@ -181,6 +181,9 @@ class Store(Protocol):
             limit: at most so many. None at all while the lane is paused.
         """
 
+    async def bring_forward(self, lane: str, *, beyond: Timestamp, to: Timestamp, limit: int) -> int:
+        """Let turns of a lane that lie further ahead than `beyond` come at `to`: at most so many. How many it were."""
+
     async def put_off(self, credential_id: str, watch: Watch) -> bool:
         """Say when a claimed credential is due next, without a verdict; False if the claim is not its any more."""
 

@@ -1,16 +1,19 @@
 """Verify a payload or a stored credential, and keep what was said of the stored one."""
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
 from service.core import audit
+from service.core.applied import Applied, Unseal
 from service.core.catalog import Vets
+from service.core.changes import require_version
 from service.core.credentials import Credentials
-from service.core.errors import StoreUnavailable
+from service.core.errors import Conflict, NoSuchCredential, StoreUnavailable
 from service.core.events import Events, EventType
 from service.core.kept import KeptReport, Watch
-from service.core.model import Caller, Credential, Family, Identified, Permission
+from service.core.model import Caller, Credential, Family, Identified, Permission, timestamp
 from service.core.permissions import authorize, require
 from service.core.probing import Probing
 from service.core.records import Records
@@ -169,9 +172,24 @@ class Verification:
         except StoreUnavailable:
             log.warning("the report on credential %s could not be kept (%s)", credential.id, outcome)
         else:
+            await self._learn_end(caller, credential, report)
             if changed:
-                self._events.tell(EventType.VERDICT_CHANGED, credential, **told)
+                self._events.tell(EventType.VERDICT_CHANGED, credential, event, **told)
         return report
+
+    async def _learn_end(self, caller: Caller, credential: Credential, report: Report) -> None:
+        """Keep when a credential ends, if only its verification told: what was stored before this was kept lacks it."""
+        if credential.expires_at is not None or report.expires_at is None:
+            return
+        ends = timestamp(report.expires_at)
+
+        async def apply(current: Credential, _unseal: Unseal) -> Applied:
+            require_version(current, credential)
+            return Applied(current._replace(expires_at=ends))
+
+        key = Identified(credential.workspace, credential.id, None)
+        with suppress(NoSuchCredential, Conflict, StoreUnavailable):
+            await self._records.change(caller, key, apply)
 
     def _turn_after_request(self, credential: Credential, report: Report) -> Watch | None:
         """When the schedule's turn comes; None to leave it where it is.

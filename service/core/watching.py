@@ -51,6 +51,11 @@ class Pace:
         later = now + timedelta(seconds=seconds * (1 + self.random()))
         return Watch(timestamp(later), claim, rejections)
 
+    @property
+    def longest(self) -> timedelta:
+        """How far ahead a turn can lie."""
+        return timedelta(seconds=max(self.interval, 1.0) * RAREST * (1 + JITTER))
+
     def _due(self, now: datetime, times: int) -> str:
         seconds = max(self.interval, 1.0) * times * (1 + JITTER * (2 * self.random() - 1))
         return timestamp(now + timedelta(seconds=seconds))

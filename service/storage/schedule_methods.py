@@ -22,6 +22,10 @@ class ScheduleMethods(Connected):
             partial(watch_rows.claim_due, lane=lane, now=now, until=until, claim=claim, limit=limit)
         )
 
+    async def bring_forward(self, lane: str, *, beyond: Timestamp, to: Timestamp, limit: int) -> int:
+        """See `Store`."""
+        return await self._writer.write(partial(watch_rows.bring_forward, lane=lane, beyond=beyond, to=to, limit=limit))
+
     async def put_off(self, credential_id: str, watch: Watch) -> bool:
         """See `Store`."""
         return await self._writer.write(partial(watch_rows.put_off, credential_id=credential_id, watch=watch))

@@ -1,8 +1,10 @@
 """The schedule: verifies by itself what is due, spread over the interval, and warns of what ends soon."""
 
 import asyncio
+import math
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -27,6 +29,10 @@ PATIENCE_SECONDS = 240.0
 """How long a turn waits for room in its lane, beside the probe's own deadline."""
 CLAIM_SECONDS = 300.0
 """How long nobody else takes a turn, beside the probe's deadline: longer than all that the one who has it does."""
+
+
+FAR_SECONDS = 3600.0
+"""Between two looks for turns that lie too far ahead."""
 
 
 class _Claimed(NamedTuple):
@@ -69,6 +75,7 @@ class Schedule:
     ) -> None:
         self._store = store
         self._interval = pace.interval
+        self._longest = pace.longest
         self._watcher = Watcher(store, records, verification, pace, patience=PATIENCE_SECONDS + deadline, now=now)
         self._warnings = ExpiryWarnings(store, events, warning, now=now) if warning > timedelta(0) else None
         self._claim_seconds = CLAIM_SECONDS + deadline
@@ -92,7 +99,11 @@ class Schedule:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             under_way: set[asyncio.Task[None]] = set()
+            looked = -math.inf
             while True:
+                if loop.time() - looked > FAR_SECONDS:
+                    looked = loop.time()
+                    await self._bring_forward(lane)
                 if len(under_way) >= MOST_AT_ONCE:
                     await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 started = loop.time()
@@ -106,6 +117,17 @@ class Schedule:
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
                 await asyncio.sleep(max(claimed.rest - (loop.time() - started), 0.0))
+
+    async def _bring_forward(self, lane: str) -> None:
+        """Have turns at once that lie further ahead than any can: the interval was longer when they were set, or the
+        clock had jumped. The beat spreads them."""
+        now = self._now()
+        beyond, to = timestamp(now + self._longest), timestamp(now)
+        with suppress(StoreUnavailable):
+            if not await self._store.count_watched(lane):
+                return
+            while await self._store.bring_forward(lane, beyond=beyond, to=to, limit=MOST_AT_ONCE) == MOST_AT_ONCE:
+                pass
 
     async def _claim(self, lane: str, room: int) -> _Claimed:
         """Take turns, no more than there is room for."""

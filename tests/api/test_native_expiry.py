@@ -119,3 +119,17 @@ async def test_the_age_is_that_of_the_payload(vouch: Vouch) -> None:
     assert (await get(vouch, id_))["payload_changed_at"] == old
     changed = await put(vouch, key_item("renamed", {**SOME_KEY, "secret_access_key": "new"}), id_)
     assert (changed["payload_changed_at"], changed["payload_age_days"]) == (changed["updated_at"], 0)
+
+
+async def test_verifying_tells_the_end_of_what_was_stored_before_ends_were_kept(vouch: Vouch) -> None:
+    old = "sv=2023-11-03&ss=b&srt=sco&sp=rl&se=2021-01-01T00:00:00Z&sig=Y0FuQXJZ"
+    body = {"name": "old", "provider": "AZURE", "token": {"azure": {"account_name": "storageacct", "sas_token": old}}}
+    assert (await vouch.call("POST", "/v4/credentials", body)).status == 201
+    id_ = (await vouch.call("GET", "/v4/credentials/old")).json_body["data"]["id"]
+    with closing(sqlite3.connect(vouch.config.database)) as db, db:
+        db.execute("UPDATE credential SET expires_at = NULL")
+    report = await vouch.call("POST", f"/v1/credentials/{id_}/verify")
+    assert (report.json_body["outcome"], report.json_body["reason"]) == ("failed", "expired")
+    shown = (await vouch.call("GET", f"/v1/credentials/{id_}")).json_body
+    assert shown["expires_at"] == "2021-01-01T00:00:00.000000Z"
+    assert (shown["status"], shown["version"]) == ("failed", 1)

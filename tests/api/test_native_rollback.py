@@ -216,3 +216,15 @@ async def test_a_kept_version_of_another_credential_opens_nowhere_else(
             other.execute("UPDATE credential_version SET sealed = ? WHERE credential = ?", (alien, seq))
     for one in (id_, other_id):
         assert error_of(await roll_back(vouch, one)) == (500, 1900)
+
+
+async def test_what_comes_back_takes_no_default_from_another(start: Start, config: Config, aws_stub: AwsStub) -> None:
+    vouch = await start(keeping(config, aws_stub, 1))
+    id_ = await rotated(vouch, aws_stub, 1)
+    hmac = item("gcp hmac", "one") | {"provider_default": True}
+    assert (await vouch.call("PUT", path(id_), hmac)).status == 200
+    two = (await put(vouch, key_item("two", KEYS[2]) | {"provider_default": True}))["id"]
+    assert (await roll_back(vouch, id_)).status == 200
+    back = await get(vouch, id_)
+    assert (back["provider"], back["provider_default"]) == ("AWS", False)
+    assert (await get(vouch, two))["provider_default"] is True

@@ -411,8 +411,9 @@ def test_https_needs_a_certificate_that_is_trusted(tmp_path: Path, run: Run) -> 
 
 
 def test_a_vouch_that_is_not_there_is_said(run: Run, peer: Peer) -> None:
+    # A socket that is being closed may still take a connection, and drop it.
     peer.server.socket.close()
-    assert_error(run("credential-process"), peer.url, "can't be reached: Connection refused")
+    assert_error(run("credential-process"), peer.url, "can't be reached: Connection re")
 
 
 # Answers

@@ -44,6 +44,16 @@ class TurnsContract:
 
     # Whose turn it is
 
+    async def test_a_turn_too_far_ahead_is_brought_forward_and_the_others_stay(self, store: Store) -> None:
+        ones = [born(0, name) for name in ("a", "b", "c")]
+        await create(store, *ones, born(0, "d", provider="GCP"))
+        for due, seconds in zip(await take(store, 1), (50, 5000, 9000), strict=True):
+            assert await store.put_off(due.credential.id, Watch(at(seconds), due.claim))
+        moved = [await store.bring_forward("AWS", beyond=at(100), to=at(10), limit=1) for _ in range(3)]
+        assert moved == [1, 1, 0]
+        assert sorted(names(await take(store, 20))) == ["b", "c"]
+        assert names(await take(store, 60)) == ["a"]
+
     async def test_a_new_access_credential_is_due_at_once_in_its_providers_lane(self, store: Store) -> None:
         ones = [born(0, "a"), born(0, "b", TEAM), born(0, "c", ELSEWHERE, provider="GCP"), born(0, "d", SHARED)]
         await create(store, *ones)

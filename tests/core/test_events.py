@@ -71,7 +71,7 @@ def test_an_event_is_counted_and_logged_with_ids() -> None:
             EventType.VERDICT_CHANGED, ONE, **CHANGE
         )
     assert counted == {"credential.verdict_changed": 1}
-    assert lines == [{"event": "credential.verdict_changed", "log_level": "info"} | IDS | CHANGE]
+    assert lines == [{"event": "credential.verdict_changed", "log_level": "info", "event_id": None} | IDS | CHANGE]
 
 
 @pytest.mark.parametrize("type_", EventType)

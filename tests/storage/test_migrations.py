@@ -1,5 +1,6 @@
 """Requirement 38: migrations are numbered, transactional, run once, and refuse a newer schema."""
 
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -266,3 +267,16 @@ def test_applying_in_another_thread_waits_only_until_its_deadline(tmp_path: Path
     migrate(second, load(), time.monotonic() + 0.2, "it")
     first.close()
     second.close()
+
+
+RELEASED = {
+    "0001_initial.sql": "0ed3b4d2889ee181df3bb2876c23de26de178656a86b68cbb62bea98dc00c432",
+    "0002_leases.sql": "a6c0577f8f75aeee86ec6aaf73999bc2ba61c0606c4bba9da56af810ef32bace",
+    "0003_verdicts.sql": "cf674ef9e28f84a7af0d7f25d7e157a54632f2b060175409fa5d451fa0f191e3",
+}
+
+
+def test_a_migration_that_was_handed_out_never_changes() -> None:
+    """Requirement 38: each runs once, so a database that has it would never get what was added to it later."""
+    found = {one.name: hashlib.sha256(one.sql.encode()).hexdigest() for one in load()}
+    assert {name: found[name] for name in RELEASED} == RELEASED

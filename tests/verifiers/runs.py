@@ -33,6 +33,7 @@ async def run_probe(
     gcp: GcpSettings | None = None,
     allow: tuple[str, ...] = (),
     thorough: bool = True,
+    issued_external_id: str = "",
     now: Callable[[], datetime] = _now,
     deadline: float = 5.0,
 ) -> Report:
@@ -40,7 +41,8 @@ async def run_probe(
     payload = verifier.kind.split(verifier.kind.schema().load(values))
     settings = ProviderSettings(aws=aws or AwsSettings(), gcp=gcp or GcpSettings())
     async with Egress(EgressSettings(allow=allow)) as egress:
-        return await verify(verifier, payload, Run(egress, settings, thorough=thorough, now=now), deadline)
+        run = Run(egress, settings, thorough=thorough, issued_external_id=issued_external_id, now=now)
+        return await verify(verifier, payload, run, deadline)
 
 
 def summary(report: Report) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -195,8 +196,21 @@ async def test_the_negative_probe_runs_only_when_somebody_asked(verifier: Verifi
     aws_stub.script(ASSUMED)
     report = await run_probe(verifier, ROLE, aws=own(aws_stub), thorough=False)
     assert summary(report) == VERIFIED
-    assert [one.name for one in report.checks] == ["authenticates"]
+    told = [(one.name, one.outcome, one.reason) for one in report.checks]
+    assert told == [("authenticates", "pass", "ok"), ("external_id_enforced", "skip", "not_asked")]
     assert len(aws_stub.received) == 1
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [(REFUSED, "verified"), (ASSUMED, "unknown")])
+async def test_who_insists_on_issued_ids_has_it_asked_on_schedule_too(
+    verifier: Verifier, aws_stub: AwsStub, answer: Scripted, outcome: str
+) -> None:
+    """A role that any workspace could use earns no green light from a schedule."""
+    aws_stub.script(ASSUMED, answer)
+    strict = replace(own(aws_stub), require_issued_external_id=True)
+    report = await run_probe(verifier, ROLE, aws=strict, thorough=False, issued_external_id=ROLE["external_id"])
+    assert report.verdict.outcome == outcome
+    assert len(aws_stub.received) == 2
 
 
 async def test_a_refused_role_is_asked_once(verifier: Verifier, aws_stub: AwsStub) -> None:

@@ -195,7 +195,7 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for(
 ) -> None:
     gate = Gate()
     aws_stub.script(gate, GOOD, GOOD)
-    replica = await house.replica(providers=at(aws_stub), lock_timeout=0.05)
+    replica = await house.replica(providers=at(aws_stub), lock_timeout=0.3)
     await replica.add("one", aws_key("AKIAONE"))
     async with replica.at_work():
         await until(lambda: gate.arrived == 1)
@@ -210,7 +210,7 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for(
         await replica.add("two", aws_key("AKIATWO"))
         await until(lambda: asked(aws_stub)["AKIATWO"] == 1)
         clock.advance(310)
-        await until(lambda: replica.outcomes.total() == 3 and house.settled())
+        await until(lambda: replica.outcomes.total() == 3 and house.settled(), 20)
     assert [await replica.status(name) for name in ("one", "two")] == ["verified"] * 2
     assert asked(aws_stub) == {"AKIAONE": 2, "AKIATWO": 1}
     assert not [line for line in lines if line["log_level"] == "error"]

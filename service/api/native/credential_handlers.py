@@ -94,9 +94,10 @@ async def post_rotate(request: web.Request) -> web.Response:
     id_, registry = request.match_info["id"], request.app[REGISTRY]
     body = await read_json(request)
     service = request.app[ROTATION]
-    wanted = load_rotation(body, await service.find(request[CALLER], id_), registry)
+    seen = await service.find(request[CALLER], id_)
+    wanted = load_rotation(body, seen, registry)
     rotated, _report = await service.rotate(
-        request[CALLER], id_, wanted.public, wanted.secret, force=wanted.force, if_match=if_match(request)
+        request[CALLER], seen, wanted.public, wanted.secret, force=wanted.force, if_match=if_match(request)
     )
     return render.credential(rotated, registry)
 

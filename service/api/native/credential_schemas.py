@@ -65,7 +65,7 @@ class RotateRequestSchema(StrictSchema):
 class RollbackRequestSchema(StrictSchema):
     """Which payload to bring back."""
 
-    version = Whole(1, LARGEST_VERSION, metadata={"description": "Absent: the one that was replaced last."})
+    version = Whole(1, LARGEST_VERSION, metadata={"description": "Absent: the newest that is kept."})
 
 
 class FilePayloadSchema(StrictSchema):
