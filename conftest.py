@@ -8,5 +8,7 @@ pytest_plugins = [
     "tests.peers.google",
     "tests.peers.issuer",
     "tests.peers.moto",
+    "tests.peers.postgres",
+    "tests.peers.postgres_line",
     "tests.peers.webhook",
 ]

@@ -4,9 +4,10 @@ import asyncio
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.auth.passwords import hash_password
 from service.config import Config
@@ -18,6 +19,9 @@ from service.core.model import DEFAULT_WORKSPACE, Caller, Principal, PrincipalKi
 from service.core.store import Store
 from service.keyrings.file import FileKeyRing
 from service.storage.sqlite import open_sqlite
+
+if TYPE_CHECKING:
+    from service.storage.postgres.connecting import Limits
 
 ADMIN_KEY_FILE = "admin-key"
 
@@ -32,18 +36,46 @@ async def open_store(config: Config) -> Store:
     """Open the store, made and migrated if it has to be.
 
     Raises:
-        RefusesToStart: the folder can't be made, or the database is not ours or too new.
+        RefusesToStart: the folder can't be made, or the database can't be reached, is not ours or too new.
     """
+    if config.on_postgres:
+        limits = _postgres_limits(config)
+        from service.storage.postgres.store import open_postgres
+
+        return await open_postgres(config.store.url, limits)
     for folder in {Path(config.data_dir), config.database.parent}:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise RefusesToStart(f"Cannot make the folder {folder}: {error.strerror}.") from None
+        _make_folder(folder)
     return await open_sqlite(config.database)
 
 
+def _postgres_limits(config: Config) -> "Limits":
+    """The settings of `[store]` for PostgreSQL. Its driver is an extra, and loaded here first.
+
+    Raises:
+        RefusesToStart: it is not installed.
+    """
+    try:
+        from service.storage.postgres.connecting import Limits
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise RefusesToStart(
+            "store.url names PostgreSQL, and its driver is not installed: install vouch[postgres]."
+        ) from None
+    store = config.store
+    return Limits(
+        pool_min=store.pool_min_size,
+        pool_max=store.pool_max_size,
+        pool_wait=store.pool_wait_seconds,
+        statement=store.statement_seconds,
+        lock=store.lock_seconds,
+    )
+
+
 async def unlock(config: Config, store: Store) -> Envelope:
-    """Load the key ring and prove that it is this store's; in a new store, make one.
+    """Load the key ring and prove that it is this store's; in a new embedded store, make one.
+
+    On PostgreSQL no key is made unasked: each replica would make another.
 
     Raises:
         RefusesToStart: the key ring is missing, damaged or another store's. Nothing is overwritten (requirement 27).
@@ -52,6 +84,10 @@ async def unlock(config: Config, store: Store) -> Envelope:
     new = canary is None and not await store.holds_secrets()
     if config.key_file.exists():
         ring = FileKeyRing.load(config.key_file)
+    elif config.on_postgres:
+        raise RefusesToStart(
+            f"There is no key ring at {config.key_file}, and none is made on PostgreSQL: all replicas need the same."
+        )
     elif new and not config.keys.file:
         ring = FileKeyRing.create(config.key_file)
     elif new:
@@ -79,13 +115,26 @@ async def first_start(config: Config, *, terminal: bool) -> str | None:
     Returns:
         The admin API key's text.
     """
-    with _alone(config):
+    async with _alone(config):
         return await _first_start(config, terminal=terminal)
 
 
+@asynccontextmanager
+async def _alone(config: Config) -> AsyncIterator[None]:
+    """Keep others who start on the same store waiting: together they would make two first keys."""
+    if config.on_postgres:
+        limits = _postgres_limits(config)
+        from service.storage.postgres.store import alone
+
+        async with alone(config.store.url, limits):
+            yield
+    else:
+        with _alone_in_folder(config):
+            yield
+
+
 @contextmanager
-def _alone(config: Config) -> Iterator[None]:
-    """Keep others who start on the same data folder waiting: together they would make two first keys."""
+def _alone_in_folder(config: Config) -> Iterator[None]:
     folder = Path(config.data_dir)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,6 +158,7 @@ async def _first_start(config: Config, *, terminal: bool) -> str | None:
             return None
         text = key_format.make().text
         if not terminal:
+            _make_folder(Path(config.data_dir))
             _write_private(admin_key_file(config), text)
         await access.adopt_admin_key(operator(), text, name="first admin", workspace=DEFAULT_WORKSPACE)
         return text
@@ -130,6 +180,13 @@ async def _adopt(path: str, access: Access) -> None:
         await access.adopt_admin_key(operator(), text, name="bootstrap", workspace=DEFAULT_WORKSPACE)
     except Invalid as error:
         raise RefusesToStart(f"auth.bootstrap_key_file {path}: {error.fields['key']}") from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefusesToStart(f"Cannot make the folder {folder}: {error.strerror}.") from None
 
 
 def _write_private(path: Path, text: str) -> None:

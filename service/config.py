@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from service.auth.settings import JwtSettings, OAuth2Settings
-from service.config_rules import SQLITE, check
+from service.config_rules import check
 from service.core.errors import RefusesToStart
 from service.settings_tree import build, overlay
+from service.store_rules import POSTGRES, SQLITE, StoreConfig
 from service.work.settings import WebhookSettings
 from verifiers.settings import EgressSettings, ProviderSettings
 
@@ -28,13 +29,6 @@ class ServerConfig:
     shutdown_seconds: float = 20.0
     header_seconds: float = 15.0
     body_seconds: float = 30.0
-
-
-@dataclass(frozen=True)
-class StoreConfig:
-    """`[store]`."""
-
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +110,11 @@ class Config:
     leases: LeasesConfig = field(default_factory=LeasesConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def on_postgres(self) -> bool:
+        """Whether the store is on PostgreSQL, and not embedded."""
+        return self.store.url.startswith(POSTGRES)
 
     @property
     def database(self) -> Path:

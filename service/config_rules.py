@@ -14,9 +14,12 @@ from service.auth.local import is_loopback
 from service.auth.settings import JwtSettings, OAuth2Settings
 from service.core.errors import RefusesToStart
 from service.core.model import Role
+from service.store_rules import SQLITE as SQLITE  # others look for it here
+from service.store_rules import store_rules
 from service.work.signing import Signer
 from verifiers.addresses import parse_allow
 from verifiers.endpoints import CallerPolicy, destination
+from verifiers.proxy import read_proxy
 from verifiers.settings import EgressSettings
 
 if TYPE_CHECKING:
@@ -28,8 +31,6 @@ _LONGEST_LEASE = 43_200
 _SHORTEST_INTERVAL = 300.0
 _LONGEST_INTERVAL = 31_536_000.0  # a year
 _LONGEST_WARNING = 3650.0  # days
-SQLITE = "sqlite:///"
-"""How the address of an embedded store begins."""
 
 
 def check(config: "Config") -> None:
@@ -49,6 +50,7 @@ def check(config: "Config") -> None:
             raise RefusesToStart(f"{name} must be an absolute http or https URL.") from None
     try:
         parse_allow(config.egress.allow)
+        read_proxy(config.egress)
     except ValueError as error:
         raise RefusesToStart(f"{error}.") from None
     _check_files(config)
@@ -85,7 +87,7 @@ def _server_rules(config: "Config") -> list[Rule]:
 
 
 def _other_rules(config: "Config") -> list[Rule]:
-    auth, url = config.auth, config.store.url
+    auth = config.auth
     return [
         *_work_rules(config),
         (config.verification.concurrency > 0, "verification.concurrency must be positive."),
@@ -97,10 +99,7 @@ def _other_rules(config: "Config") -> list[Rule]:
         (min(vars(config.limits).values()) >= 0, "limits must not be negative; 0 turns one off."),
         (config.log.format in ("json", "text"), 'log.format must be "json" or "text".'),
         (config.log.level in _LEVELS, f"log.level must be one of {', '.join(_LEVELS)}."),
-        (
-            not url or (url.startswith(SQLITE) and url != SQLITE and "?" not in url and ":memory:" not in url),
-            f"store.url must be empty or {SQLITE}PATH.",
-        ),
+        *store_rules(config.store),
         (
             auth.anonymous_role in ("", *Role),
             f"auth.anonymous_role must be empty or one of {', '.join(Role)}.",
@@ -158,11 +157,10 @@ def _check_files(config: "Config") -> None:
     except OSError:  # ssl.SSLError is one
         raise RefusesToStart(f"egress.ca_file: {trusted} holds no certificates.") from None
     if server.tls_cert:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise RefusesToStart(f"server.tls_cert and server.tls_key can't be used: {reason}.") from None
+        # Here and not above: what logs is slow to import, and the commands that SDKs run again and again serve nothing.
+        from service.tls import Certificate
+
+        Certificate(server.tls_cert, server.tls_key)
     if config.auth.bootstrap_key_file and not Path(config.auth.bootstrap_key_file).is_file():
         raise RefusesToStart(f"auth.bootstrap_key_file: there is no file {config.auth.bootstrap_key_file}.")
     if config.webhooks.secret_file:

@@ -35,7 +35,7 @@ async def _work(config: Config, work: Callable[[Access, Caller], Awaitable[R]], 
     from service import bootstrap
     from service.auth.passwords import hash_password
 
-    if not create and not config.database.exists():
+    if not create and not config.on_postgres and not config.database.exists():
         raise RefusesToStart(f"There is no store at {config.database} yet: start the service, or name its --config.")
     store = await bootstrap.open_store(config)
     try:

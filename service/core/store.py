@@ -100,6 +100,9 @@ class Store(Protocol):
             still have a next one: the work for one is bounded however few credentials fit the filters.
         """
 
+    async def list_teamspaces(self, workspace: str) -> list[str]:
+        """Where a workspace has credentials, by code point: its teamspaces, an empty text for the workspace level."""
+
     async def update_credential(
         self,
         credential: Credential,

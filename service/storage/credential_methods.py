@@ -55,6 +55,10 @@ class CredentialMethods(Connected):
         """See `Store`."""
         return await self._reader.read(scan_rows.page, workspace, teamspace, families, filters, after, limit)
 
+    async def list_teamspaces(self, workspace: str) -> list[str]:
+        """See `Store`."""
+        return await self._reader.read(scan_rows.teamspaces, workspace)
+
     async def update_credential(
         self,
         credential: Credential,

@@ -25,6 +25,8 @@ _CONDITIONS = {
     "expires_before": "expires_at < :expires_before",
 }
 
+_TEAMSPACES = "SELECT DISTINCT teamspace FROM credential_count WHERE workspace = ? AND n > 0 ORDER BY teamspace"
+
 
 class _Index(NamedTuple):
     """An index in the order of the list: of use with the filters `needs`, of which it answers `answers`."""
@@ -74,6 +76,11 @@ def page(
     values = {"workspace": workspace, "teamspace": teamspace, **given}
     with snapshot(connection):
         return _families(connection, walk, values, families, after, min(limit, MAX_INTEGER - 1))
+
+
+def teamspaces(connection: sqlite3.Connection, workspace: str) -> list[str]:
+    """Where a workspace has credentials; the totals know."""
+    return [row[0] for row in connection.execute(_TEAMSPACES, (workspace,)).fetchall()]
 
 
 def _families(

@@ -52,6 +52,17 @@ async def scanned(store: Store, filters: Filters = ALL, **more: object) -> list[
 class ScanContract:
     """Lists with cursors, of both families and all filters."""
 
+    async def test_the_teamspaces_of_a_workspace_are_those_that_have_credentials(self, store: Store) -> None:
+        assert await store.list_teamspaces("ws_default") == []
+        gone = a_credential("gone", Scope("ws_default", "was here"))
+        names = ["", "9", "B", "a", "é"]
+        scopes = [Scope("ws_default", name) for name in reversed(names)]
+        await create(store, *(a_credential("one", scope) for scope in scopes), a_credential("shared", SHARED), gone)
+        await create(store, a_credential("one", Scope("ws_other", "not here")))
+        assert await store.delete_credential(gone, an_audit(gone, Action.DELETE))
+        assert await store.list_teamspaces("ws_default") == names
+        assert await store.list_teamspaces("ws_other") == ["not here"]
+
     async def test_a_list_is_by_family_and_code_point(self, store: Store) -> None:
         # UTF-16 would put the last before the one ahead of it; a locale would mix the first four.
         names = ["10", "9", "B", "a", "é", "\uff5e", "\U0001f511"]

@@ -1,0 +1,1 @@
+"""The store on PostgreSQL, for as many replicas as there are. Needs asyncpg: the extra `postgres`."""
