@@ -91,6 +91,11 @@ ROOMS: dict[str, Room] = {
         ours=("service.core", "verifiers.egress", "verifiers.settings", *VERDICTS),
         never=WEB | DATABASES | CLIENTS,  # an SDK is what a ring in somebody's cloud is made of
     ),
+    "service.moving": Room(
+        # What reads and writes the native API's form of a credential, the command line hands in.
+        ours=("service.core", "verifiers.files", "verifiers.aws_profiles", "verifiers.base", *VERDICTS),
+        never=WEB | SDKS | DATABASES | CLIENTS | {"marshmallow", "click"},
+    ),
     "service.observe": Room(ours=("service.core",), never=SDKS | DATABASES | CLIENTS),
 }
 

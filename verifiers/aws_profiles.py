@@ -15,10 +15,14 @@ class NotProfiles(ValueError):
     """The text has no such form. The message is a sentence, and quotes nothing of it but a line's number."""
 
 
-def parse_profiles(text: str) -> Mapping[str, Mapping[str, str]]:
+def parse_profiles(text: str, first_line: int = 1) -> Mapping[str, Mapping[str, str]]:
     """The settings of each profile, by name.
 
     A value that goes on over indented lines comes with its line ends. `[DEFAULT]` is a profile like any other.
+
+    Args:
+        text: of the file, or of a part of it.
+        first_line: the number that the first line has in messages.
 
     Raises:
         NotProfiles: a line is neither section, setting nor comment, or something is there twice.
@@ -27,7 +31,7 @@ def parse_profiles(text: str) -> Mapping[str, Mapping[str, str]]:
     settings: dict[str, list[str]] | None = None
     value: list[str] | None = None
     indent = 0
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), first_line):
         content = line.strip()
         if not content or content.startswith(_COMMENTS):
             continue

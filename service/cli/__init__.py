@@ -16,6 +16,8 @@ COMMANDS = {
     "credential-process": "service.cli.use:credential_process",
     "google-credentials": "service.cli.google:google_credentials",
     "google-subject-token": "service.cli.google:google_subject_token",
+    "import": "service.cli.moving:import_",
+    "export": "service.cli.moving:export",
     "health": "service.cli.inspect:health",
     "openapi": "service.cli.inspect:openapi",
     "config": "service.cli.inspect:config",

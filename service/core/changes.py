@@ -161,9 +161,11 @@ def _either(new: bool | None, old: bool) -> bool:
 def _is_same(current: Credential, payload: Payload) -> bool:
     """Whether a payload is of the stored one's kind and has its public fields; derived ones follow from the secret."""
     kind = payload.kind
-    stored = orjson.loads(current.public)
-    kept = {name: value for name, value in stored.items() if name not in kind.derived_fields}
-    return (current.provider, current.type) == (kind.provider, kind.type) and dict(payload.public) == kept
+    kept, given = (
+        {name: value for name, value in public.items() if name not in kind.derived_fields}
+        for public in (orjson.loads(current.public), payload.public)
+    )
+    return (current.provider, current.type) == (kind.provider, kind.type) and given == kept
 
 
 def _is_required(kind: Kind, name: str) -> bool:
