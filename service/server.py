@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -18,6 +17,7 @@ from service.app_keys import EXPECTS_CONTINUE, HEALTH, LANES
 from service.config import Config
 from service.core.errors import RefusesToStart
 from service.observe.origin import new_request_id
+from service.tls import Certificate, watched
 
 log = structlog.get_logger("vouch.server")
 
@@ -161,6 +161,7 @@ async def serve(app: web.Application, config: Config, greet: Callable[[int], Non
         RefusesToStart: the address can't be listened on, or the certificate can't be read.
     """
     server = config.server
+    certificate = Certificate(server.tls_cert, server.tls_key) if server.tls_cert else None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -168,7 +169,8 @@ async def serve(app: web.Application, config: Config, greet: Callable[[int], Non
     runner = Runner(app, header_seconds=server.header_seconds, shutdown_timeout=_LAST_SECONDS / 2)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, server.host, server.port, ssl_context=_tls(config), backlog=_BACKLOG)
+        tls = certificate.context if certificate else None
+        site = web.TCPSite(runner, server.host, server.port, ssl_context=tls, backlog=_BACKLOG)
         try:
             await site.start()
         except OSError as error:
@@ -177,7 +179,8 @@ async def serve(app: web.Application, config: Config, greet: Callable[[int], Non
             log.info("listening", host=address[0], port=address[1], tls=bool(server.tls_cert))
         if greet is not None:
             greet(runner.addresses[0][1])
-        await stop.wait()
+        async with watched(certificate):
+            await stop.wait()
         log.info("stopping", within_seconds=server.shutdown_seconds)
         await _drain(app, site, max(0.0, server.shutdown_seconds - _LAST_SECONDS - _LAST_WORDS_SECONDS))
     finally:
@@ -199,15 +202,3 @@ async def _drain(app: web.Application, site: web.TCPSite, seconds: float) -> Non
         await health.wait_until_idle(_LAST_WORDS_SECONDS)
     if health.under_way:
         log.warning("stopped with requests under way", requests=health.under_way)
-
-
-def _tls(config: Config) -> ssl.SSLContext | None:
-    if not config.server.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise RefusesToStart(f"Cannot use server.tls_cert and server.tls_key: {type(error).__name__}.") from None
-    return context

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
@@ -22,11 +23,15 @@ from yarl import URL
 
 from verifiers.addresses import parse_allow
 from verifiers.endpoints import CallerPolicy, Destination, destination
-from verifiers.guard import GuardedNames, RefusedError, Trip, make_socket, trip
+from verifiers.guard import GuardedNames, RefusedError, Trip, leaves_by_proxy, make_socket, trip
 from verifiers.interim import BoundedResponse
 from verifiers.names import GetAddressInfo, Names
+from verifiers.no_answer import BLOCKED, MISCONFIGURED, NOT_HTTP, UNREACHABLE, HostNotFound, explain
+from verifiers.proxy import Proxy, read_proxy
 from verifiers.settings import EgressSettings
-from verifiers.verdict import TIMED_OUT, Fault, NotVerified, Reason, unknown
+from verifiers.verdict import NotVerified
+
+__all__ = ["BLOCKED", "USER_AGENT", "Answer", "Egress", "GuardedSession", "HostNotFound"]
 
 USER_AGENT = "vouch/0.1 (credential verification)"
 
@@ -36,51 +41,6 @@ LONGEST_BODY = 65536
 _LONGEST_HEAD = 32768
 _LONGEST_LINE = 8190
 _TRIES = 2
-
-# One verdict for every refusal: it must not tell whether a host exists, or what it resolved to.
-BLOCKED = unknown(
-    Reason.BLOCKED_ENDPOINT,
-    Fault.POLICY,
-    "vouch's egress policy does not allow a connection to this endpoint.",
-    "Use an https endpoint on a public host and a permitted port, or ask the operator to allow this one.",
-)
-NO_SUCH_HOST = unknown(
-    Reason.UNREACHABLE,
-    Fault.NETWORK,
-    "The host's name does not resolve in DNS.",
-    "Check the host's name, and the DNS that vouch uses.",
-)
-UNREACHABLE = unknown(
-    Reason.UNREACHABLE,
-    Fault.NETWORK,
-    "The connection was refused, or it broke before the whole answer was there.",
-    "Check that the host answers on this port, and the network between it and vouch.",
-)
-TLS_FAILED = unknown(
-    Reason.UNREACHABLE,
-    Fault.NETWORK,
-    "No trusted TLS connection: the host's TLS certificate is not valid for it, or it does not speak TLS.",
-    "Check the host's TLS certificate; a private authority's belongs in [egress] ca_file.",
-)
-NOT_HTTP = unknown(
-    Reason.PROVIDER_ERROR,
-    Fault.PROVIDER,
-    "The answer was not HTTP, or its headers were too large.",
-    "Check that the endpoint is the provider's own and no proxy answers in its place.",
-)
-MISCONFIGURED = unknown(
-    Reason.UNREACHABLE,
-    Fault.SERVICE,
-    "The provider's configured endpoint is not a valid URL.",
-    "Ask the operator to correct the provider's endpoint in vouch's configuration.",
-)
-
-
-class HostNotFound(NotVerified):
-    """The host's name does not resolve."""
-
-    def __init__(self) -> None:
-        super().__init__(NO_SUCH_HOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,42 +81,33 @@ async def _send_once(request: aiohttp.ClientRequest, handler: ClientHandlerType)
 
 
 class GuardedSession:
-    """One of the two ways out: with a policy for callers, without one for the operator."""
+    """One of the two ways out: with a policy for callers, without one for the operator.
 
-    def __init__(self, policy: CallerPolicy | None) -> None:
+    Args:
+        policy: what callers' endpoints must pass; None for the operator's.
+        proxy: what may carry these requests; None for none. It gets connections of its own.
+    """
+
+    def __init__(self, policy: CallerPolicy | None, proxy: Proxy | None = None) -> None:
         self._policy = policy
+        self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
+        self._proxied: aiohttp.ClientSession | None = None
         self._names: Names | None = None
 
     def open(self, names: Names, tls: ssl.SSLContext, longest_seconds: float) -> None:
-        """Make the connector and the session; the event loop must be running."""
-        policy = self._policy
+        """Make the connectors and the sessions; the event loop must be running."""
         self._names = names
-        connector = aiohttp.TCPConnector(
-            resolver=names if policy is None else GuardedNames(names, policy),
-            socket_factory=lambda info: make_socket(info, policy),
-            use_dns_cache=policy is None,  # a cached answer would have been judged for another destination
-            limit=0,  # the lanes bound how many probes run, and this must not hold them up
-            ssl=tls,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=longest_seconds, sock_connect=None),
-            trust_env=False,
-            auto_decompress=False,
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-            skip_auto_headers=("Content-Type",),  # what was signed goes out, and no more
-            max_line_size=_LONGEST_LINE,
-            max_field_size=_LONGEST_LINE,
-            middlewares=(_send_once,),
-            response_class=BoundedResponse,
-        )
+        self._session = _session(names, self._policy, tls, longest_seconds)
+        if self._proxy is not None:
+            # The only host that these connections are made to is the proxy, which is the operator's word.
+            self._proxied = _session(names, None, tls, longest_seconds, proxy=self._proxy.url)
 
     async def close(self) -> None:
         """Close every connection and drop every lookup."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._proxied):
+            if session is not None:
+                await session.close()
         if self._names is not None:
             await self._names.close()
 
@@ -169,7 +120,7 @@ class GuardedSession:
         data: bytes | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Answer:
-        """Send one request and read its answer: no redirect followed, no proxy, no retry of an answer.
+        """Send one request and read its answer: no redirect followed, no proxy but the configured one, no retry.
 
         Args:
             method: the HTTP method.
@@ -182,16 +133,15 @@ class GuardedSession:
             NotVerified: there is no answer, and the verdict says why.
             HostNotFound: the same, where the name does not resolve.
         """
-        if self._session is None:
-            raise RuntimeError("the egress is not open")
         where = self._judge(url)
+        session, options = await self._way(where)
         target = URL(where.url, encoded=True)
         for _ in range(_TRIES):
             this = Trip(where)
             token = trip.set(this)
             try:
-                sending = self._session.request(
-                    method, target, headers=headers, data=data, allow_redirects=False, ssl=tls or True
+                sending = session.request(
+                    method, target, headers=headers, data=data, allow_redirects=False, ssl=tls or True, **options
                 )
                 return await _read(sending)
             except _Dropped:
@@ -199,7 +149,7 @@ class GuardedSession:
                 if this.connected:
                     break
             except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-                raise _explain(error, this) from None
+                raise explain(error, this, proxied=session is self._proxied) from None
             finally:
                 trip.reset(token)
         raise NotVerified(UNREACHABLE)
@@ -212,6 +162,46 @@ class GuardedSession:
         if self._policy is not None and not self._policy.may_look_up(where):
             raise NotVerified(BLOCKED)
         return where
+
+    async def _way(self, where: Destination) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
+        """Directly or through the proxy, and what a request says to the proxy alone."""
+        if self._session is None or self._names is None:
+            raise RuntimeError("the egress is not open")
+        if self._proxied is None or self._proxy is None or not self._proxy.serves(where):
+            return self._session, {}
+        try:
+            if self._policy is not None and not await leaves_by_proxy(where, self._policy, self._names):
+                return self._session, {}
+        except RefusedError:
+            raise NotVerified(BLOCKED) from None
+        return self._proxied, {"proxy_headers": dict(self._proxy.headers)}
+
+
+def _session(
+    names: Names, policy: CallerPolicy | None, tls: ssl.SSLContext, longest_seconds: float, *, proxy: str | None = None
+) -> aiohttp.ClientSession:
+    """A session with a connector of its own."""
+    connector = aiohttp.TCPConnector(
+        resolver=names if policy is None else GuardedNames(names, policy),
+        socket_factory=lambda info: make_socket(info, policy),
+        use_dns_cache=policy is None,  # a cached answer would have been judged for another destination
+        limit=0,  # the lanes bound how many probes run, and this must not hold them up
+        ssl=tls,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=longest_seconds, sock_connect=None),
+        trust_env=False,
+        proxy=proxy,
+        auto_decompress=False,
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        skip_auto_headers=("Content-Type",),  # what was signed goes out, and no more
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+        middlewares=(_send_once,),
+        response_class=BoundedResponse,
+    )
 
 
 async def _read(sending: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Answer:
@@ -228,23 +218,6 @@ async def _read(sending: AbstractAsyncContextManager[aiohttp.ClientResponse]) ->
         return Answer(response.status, response.headers, bytes(body[:LONGEST_BODY]), complete)
 
 
-def _explain(error: Exception, this: Trip) -> NotVerified:
-    """What a failure on the way means. Never carries the error's own text: it names hosts and addresses."""
-    if this.refused or isinstance(error, RefusedError):
-        return NotVerified(BLOCKED)
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return HostNotFound()
-        case aiohttp.ClientSSLError() | aiohttp.ClientConnectorCertificateError() | ssl.SSLError():
-            return NotVerified(TLS_FAILED)
-        case TimeoutError() if not isinstance(error, aiohttp.ClientOSError):
-            return NotVerified(TIMED_OUT)
-        case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
-            return NotVerified(NOT_HTTP)
-        case _:
-            return NotVerified(UNREACHABLE)
-
-
 class Egress:
     """The only way out, an async context manager: `operator` for configured hosts, `callers` for named ones.
 
@@ -254,7 +227,7 @@ class Egress:
         longest_seconds: ends a request that nobody gave a deadline.
 
     Raises:
-        ValueError: an entry of `egress.allow`, or `egress.ca_file`, can't be used; the message names it.
+        ValueError: an entry of `egress.allow`, `egress.ca_file` or the proxy can't be used; the message names it.
     """
 
     def __init__(
@@ -265,8 +238,9 @@ class Egress:
         longest_seconds: float = 60.0,
     ) -> None:
         policy = CallerPolicy(parse_allow(settings.allow), frozenset(settings.ports))
-        self.operator = GuardedSession(None)
-        self.callers = GuardedSession(policy)
+        proxy = read_proxy(settings)
+        self.operator = GuardedSession(None, proxy)
+        self.callers = GuardedSession(policy, proxy if settings.proxy_callers else None)
         self._tls = _tls_context(settings.ca_file) if settings.ca_file else _system_tls()
         self._getaddrinfo = getaddrinfo
         self._longest_seconds = longest_seconds

@@ -92,7 +92,7 @@ class CallerPolicy:
         if where.address is not None:
             return self.admits(where, where.address)
         return (
-            self._is_public(where)
+            self.is_public(where)
             or self.allow.has_name(where.host, where.port)
             or self.allow.may_have_addresses(where.port)
         )
@@ -108,7 +108,8 @@ class CallerPolicy:
             return self.allow.has_exactly(address, where.port)
         if self.allow.has_name(where.host, where.port) or self.allow.has_address(address, where.port):
             return True
-        return self._is_public(where) and not is_denied(address)
+        return self.is_public(where) and not is_denied(address)
 
-    def _is_public(self, where: Destination) -> bool:
+    def is_public(self, where: Destination) -> bool:
+        """Whether its scheme and port are those of public hosts; says nothing of its address."""
         return where.scheme == "https" and where.port in self.ports

@@ -7,6 +7,7 @@ neither, but the URL is asked about every time, and the pool is keyed by what th
 host and port.
 """
 
+import asyncio
 import socket
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from verifiers.addresses import Address
 from verifiers.endpoints import CallerPolicy, Destination
 from verifiers.names import Names
+
+_LOOK_UP_SECONDS = 1.0
 
 
 class RefusedError(OSError):
@@ -85,3 +89,30 @@ def make_socket(info: tuple[Any, ...], policy: CallerPolicy | None) -> socket.so
     if this is not None:
         this.connected = True
     return socket.socket(family, kind, proto)
+
+
+async def leaves_by_proxy(where: Destination, policy: CallerPolicy, names: Names) -> bool:
+    """Whether a caller's endpoint is a public one, and so the proxy's to reach.
+
+    What only `allow` admits is reached directly, with every check of this module. A name that is known here must not
+    have a denied address. One that is not known is the proxy's to judge: a site behind a proxy often has no DNS for the
+    rest of the world.
+
+    Raises:
+        RefusedError: the policy does not admit it.
+    """
+    if not policy.is_public(where) or policy.allow.has_name(where.host, where.port):
+        return False
+    addresses = [where.address] if where.address is not None else await _known(where, names)
+    if not all(policy.admits(where, one) for one in addresses):
+        raise RefusedError
+    return not any(policy.allow.has_address(one, where.port) for one in addresses)
+
+
+async def _known(where: Destination, names: Names) -> list[Address]:
+    """What our own DNS says, if it says anything soon."""
+    try:
+        async with asyncio.timeout(_LOOK_UP_SECONDS):
+            return [ip_address(one["host"]) for one in await names.resolve(where.host, where.port)]
+    except OSError:  # TimeoutError is one
+        return []

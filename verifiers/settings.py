@@ -50,11 +50,16 @@ class ProviderSettings:
 
 @dataclass(frozen=True)
 class EgressSettings:
-    """`[egress]`: what callers' endpoints may reach, and which certificates are believed.
+    """`[egress]`: what callers' endpoints may reach, which certificates are believed, and a proxy where a site has one.
 
     `allow` entries are `address:port`, `network/prefix` or `name:port`; they may be private and plain http.
+    `proxy` is `http://host:port`; `no_proxy` entries are names, `.domain`, addresses or `network/prefix`.
     """
 
     allow: tuple[str, ...] = ()
     ports: tuple[int, ...] = (443,)
     ca_file: str = ""
+    proxy: str = ""
+    proxy_login_file: str = ""
+    no_proxy: tuple[str, ...] = ()
+    proxy_callers: bool = False

@@ -1,10 +1,12 @@
 """`vouch serve`."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import click
 import structlog
@@ -22,6 +24,9 @@ from service.observe import logs
 @telling_errors
 def serve(config_path: Path | None, host: str | None, port: int | None) -> None:
     """Run the service until SIGTERM."""
+    # In a container this is process 1, whose signals the kernel drops unless they are handled: a stop that comes while
+    # the service still starts would be lost.
+    signal.signal(signal.SIGTERM, _end)
     config = load_config(config_path)
     listen = replace(
         config.server,
@@ -33,6 +38,11 @@ def serve(config_path: Path | None, host: str | None, port: int | None) -> None:
     logs.configure(config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config))
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    """Nothing has been accepted yet, so there is nothing to drain; the server's own handler comes with its port."""
+    sys.exit(0)
 
 
 async def _serve(config: Config) -> None:
