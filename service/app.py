@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from service import bootstrap
+from service import bootstrap, gauges
 from service.api import openapi
 from service.api.dqops import openapi as dqops_openapi
 from service.api.dqops import render as dqops_render
@@ -98,15 +98,16 @@ def create_app(config: Config) -> web.Application:
         own=frozenset({native_routes.GOOGLE_TOKEN}),
         bare=frozenset({native_routes.AWS_CREDENTIALS}),
     )
+    providers = _providers(registry)
+    metrics = Metrics(providers)
     app = web.Application(
-        middlewares=[pipeline(dialects, doors, parse_networks(config.server.trusted_proxies))],
+        middlewares=[pipeline(dialects, doors, parse_networks(config.server.trusted_proxies), metrics.requests)],
         client_max_size=config.server.max_body_bytes,
     )
     app[CONFIG] = config
     app[REGISTRY] = registry
     app[LANES] = lanes = Lanes(config.verification.concurrency)
-    app[METRICS] = metrics = Metrics()
-    metrics.gauge("vouch_lane_busy", "Open questions to providers, by lane.", "lane", lambda: lanes.busy().items())
+    app[METRICS] = metrics
     app[tiledb.SCHEMAS] = schemas
     app.add_routes(tiledb_routes.ROUTES)
     app.add_routes(dqops_routes.ROUTES)
@@ -115,6 +116,7 @@ def create_app(config: Config) -> web.Application:
     app[HEALTH] = health = Health()
     app.add_routes(health.routes())
     app.add_routes([web.get("/metrics", _show_metrics)])
+    gauges.show(metrics, health, lanes, config.verification.concurrency, providers)
     app.cleanup_ctx.append(_run)
     return app
 
@@ -128,6 +130,10 @@ def document(schemas: RequestSchemas, registry: Registry) -> dict[str, Any]:
     """The OpenAPI document."""
     by_id = credential_openapi.part(registry.kinds())
     return openapi.build(tiledb_openapi.part(schemas), dqops_openapi.PART, native_openapi.PART, by_id)
+
+
+def _providers(registry: Registry) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(kind.provider for kind in registry.kinds()))
 
 
 def installed_verifiers() -> Registry:
@@ -150,10 +156,11 @@ async def _run(app: web.Application) -> AsyncIterator[None]:
         envelope = await bootstrap.unlock(config, store)
         longest = max(config.verification.deadline_seconds, ATTEMPT_SECONDS) + 1
         async with Egress(config.egress, longest_seconds=longest) as egress:
-            app[AUTHENTICATOR] = who = authenticator(config, store, egress)
+            app[AUTHENTICATOR] = who = authenticator(config, store, egress, app[METRICS].authentication_failure)
             try:
                 works = _serve(app, store, envelope, egress)
                 app[HEALTH].watch({"store": store.ping, "key_ring": lambda: _check_ring(store, envelope)})
+                works["readiness"] = app[HEALTH].keep_looking
                 async with background(works):
                     yield
             finally:
@@ -190,6 +197,7 @@ def _serve(app: web.Application, store: Store, envelope: Envelope, egress: Egres
         lanes=app[LANES],
         quota=Windows(config.limits.leases_per_caller),
         bounds=LeaseBounds(**vars(config.leases)),
+        count=metrics.lease,
     )
     schedule = Schedule(
         store,
@@ -197,14 +205,18 @@ def _serve(app: web.Application, store: Store, envelope: Envelope, egress: Egres
         verification,
         events,
         pace,
-        lanes=tuple(dict.fromkeys(kind.provider for kind in registry.kinds())),
+        lanes=_providers(registry),
         warning=timedelta(days=config.verification.expiry_warning_days),
         deadline=config.verification.deadline_seconds,
+        count=metrics.turn,
     )
+    gauges.show_schedule(metrics, schedule)
     works: Works = {"schedule": schedule.run}
     if config.webhooks.url:
         signer = Signer.read(Path(config.webhooks.secret_file))
-        works["webhooks"] = Webhooks(store, egress.callers, config.webhooks.url, signer, metrics.delivery).run
+        webhooks = Webhooks(store, egress.callers, config.webhooks.url, signer, metrics.delivery)
+        gauges.show_webhooks(metrics, webhooks)
+        works["webhooks"] = webhooks.run
     return works
 
 
@@ -222,10 +234,11 @@ def _probing(app: web.Application, start_run: StartRun) -> Probing:
             Windows(limits.verifications_overall),
         ),
         count=app[METRICS].verification,
+        clock=app[METRICS].verified_in,
     )
 
 
-def authenticator(config: Config, store: Store, egress: Egress) -> Authenticator:
+def authenticator(config: Config, store: Store, egress: Egress, count: Callable[[str], None]) -> Authenticator:
     """Every way of proving who one is."""
     return Authenticator(
         store,
@@ -233,6 +246,7 @@ def authenticator(config: Config, store: Store, egress: Egress) -> Authenticator
         _tokens(config, egress),
         anonymous_role=config.auth.anonymous_role,
         failures=Windows(config.limits.authentication_failures),
+        count=count,
     )
 
 

@@ -1,7 +1,9 @@
 """What an orchestrator asks: livez, readyz, version. No authentication, nothing secret."""
 
 import asyncio
+import math
 import platform
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
@@ -12,6 +14,8 @@ from service import __version__
 from service.core.errors import RefusesToStart, VouchError
 
 CHECK_SECONDS = 2.0
+LOOK_SECONDS = 10.0
+"""Readiness is looked at so often, also when nobody asks: what metrics show must not be old."""
 
 
 class Health:
@@ -19,6 +23,8 @@ class Health:
 
     def __init__(self) -> None:
         self._parts: Mapping[str, Callable[[], Awaitable[None]]] = {}
+        self._states: dict[str, str] = {}
+        self._looked_at = -math.inf
         self.draining = False
         """Readiness is off: a load balancer should send nothing any more."""
         self.closed = False
@@ -62,11 +68,30 @@ class Health:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Whether requests can be served, part by part."""
-        states = dict(zip(self._parts, await asyncio.gather(*map(_state, self._parts.values())), strict=True))
+        states = dict(await self._look())
         if self.draining:
             states["service"] = "draining"
         ready = all(state == "ok" for state in states.values())
         return _answer({"status": "ready" if ready else "not ready", "checks": states}, 200 if ready else 503)
+
+    async def keep_looking(self, seconds: float = LOOK_SECONDS) -> None:
+        """Look at the parts until cancelled, unless somebody has just asked for them."""
+        while True:
+            wait = self._looked_at + seconds - time.monotonic()
+            if wait <= 0:
+                await self._look()
+                wait = seconds
+            await asyncio.sleep(wait)
+
+    def ready(self) -> dict[str, bool]:
+        """By part, whether it worked when it was last looked at; `service` is whether it isn't about to stop."""
+        return {part: state == "ok" for part, state in self._states.items()} | {"service": not self.draining}
+
+    async def _look(self) -> dict[str, str]:
+        states = await asyncio.gather(*map(_state, self._parts.values()))
+        self._states = dict(zip(self._parts, states, strict=True))
+        self._looked_at = time.monotonic()
+        return self._states
 
     async def version(self, _request: web.Request) -> web.Response:
         """What is running."""

@@ -1,4 +1,4 @@
-"""The one middleware: request id, authentication, the dialect's errors, one log line.
+"""The one middleware: request id, authentication, the dialect's errors, one log line, one count.
 
 One and not four, because each costs a request a tenth of what it has.
 """
@@ -18,6 +18,7 @@ from service.core.errors import NotAuthenticated, Overloaded, TwoSchemes
 from service.core.model import Caller
 from service.observe.logs import RequestLog, frames
 from service.observe.origin import Networks, client_address, request_id
+from service.observe.requests import Requests
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger("vouch.http")
@@ -45,13 +46,14 @@ class Doors(NamedTuple):
     bare: frozenset[str]
 
 
-def pipeline(dialects: tuple[Dialect, ...], doors: Doors, trusted: Networks) -> Middleware:
+def pipeline(dialects: tuple[Dialect, ...], doors: Doors, trusted: Networks, requests: Requests) -> Middleware:
     """Make the middleware.
 
     Args:
         dialects: by prefix, longer ones first; the last one serves every other path.
         doors: who is let in where.
         trusted: proxies whose `X-Forwarded-For` is believed.
+        requests: counts them.
     """
 
     @web.middleware
@@ -80,7 +82,13 @@ def pipeline(dialects: tuple[Dialect, ...], doors: Doors, trusted: Networks) -> 
         if request.get(EXPECTS_CONTINUE) and request.can_read_body:
             # The client holds back a body that nobody asked for: its next request would be taken for that.
             response.force_close()
-        _log(request, response.status, failure, known, time.perf_counter() - started)
+        resource = request.match_info.route.resource
+        # The pattern, not the path: a name may be anything, and a query too.
+        route = resource.canonical if resource else None
+        code = failure.code if failure else None
+        spent = time.perf_counter() - started
+        requests.answered(request.method, route, response.status, code, spent)
+        _log(request, route, response.status, code, known, spent)
         return response
 
     return middleware
@@ -116,16 +124,14 @@ def _dialect(dialects: tuple[Dialect, ...], path: str) -> Dialect:
     return dialects[-1]
 
 
-def _log(request: web.Request, status: int, failure: Failure | None, known: str, spent: float) -> None:
+def _log(request: web.Request, route: str | None, status: int, code: int | None, known: str, spent: float) -> None:
     caller = request.get(CALLER)
-    resource = request.match_info.route.resource
     request_log.write(
         request_id=known,
         method=request.method,
-        # The pattern, not the path: a name may be anything, and a query too.
-        route=resource.canonical if resource else None,
+        route=route,
         status=status,
-        code=failure.code if failure else None,
+        code=code,
         ms=round(spent * 1000, 2),
         caller=f"{caller.principal.kind.value}:{caller.principal.id}" if caller else None,
         workspace=caller.principal.workspace if caller else None,

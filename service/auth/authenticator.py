@@ -3,6 +3,7 @@
 import base64
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Protocol
 
 from service.auth.api_keys import ApiKeys
@@ -52,6 +53,7 @@ class Authenticator:
         tokens: checks them; None if no issuer is configured.
         anonymous_role: what callers without authentication may do in `ws_default`; None or empty is nothing.
         failures: the limit of wrong attempts, per address and per name.
+        count: counts wrong attempts by kind.
     """
 
     def __init__(
@@ -61,12 +63,13 @@ class Authenticator:
         tokens: TokenCheck | None,
         anonymous_role: str | None,
         failures: Windows,
+        count: Callable[[str], None] = lambda _kind: None,
     ) -> None:
         self._store = store
         self._api_keys = ApiKeys(store)
         self._passwords = passwords
         self._tokens = tokens
-        self._failures = Failures(failures)
+        self._failures = Failures(failures, count=count)
         self._anonymous = None
         if anonymous_role:
             role = Role(anonymous_role)

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import NoReturn
 
 from service.core.errors import NotAuthenticated, RateLimited
@@ -34,11 +35,19 @@ class Failures:
 
     Args:
         windows: the limit of wrong attempts, shared by addresses and names (their keys differ).
+        count: counts them by kind.
         report_seconds: a line is logged at most this often, so that a stranger can't buy disk writes.
     """
 
-    def __init__(self, windows: Windows, *, report_seconds: float = REPORT_SECONDS) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        count: Callable[[str], None] = lambda _kind: None,
+        report_seconds: float = REPORT_SECONDS,
+    ) -> None:
         self._windows = windows
+        self._tell = count
         self._report_seconds = report_seconds
         self._kinds: Counter[str] = Counter()
         self._origins: Counter[str] = Counter()
@@ -73,6 +82,7 @@ class Failures:
         raise NotAuthenticated(sentence)
 
     def _count(self, kind: str, address: str) -> None:
+        self._tell(kind)
         self._kinds[kind] += 1
         if address in self._origins or len(self._origins) < _MOST_COUNTED:
             self._origins[address] += 1

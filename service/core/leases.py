@@ -20,6 +20,7 @@ from service.core.errors import (
 )
 from service.core.kept import Lease, ListedLease
 from service.core.lanes import Lanes, Quota
+from service.core.lease_results import NOBODY, Count, counted
 from service.core.model import (
     Caller,
     Credential,
@@ -89,6 +90,7 @@ class Leases:
         lanes: room at the providers.
         quota: leases per caller.
         bounds: what the operator allows.
+        count: counts requests by provider and result.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Leases:
         lanes: Lanes,
         quota: Quota,
         bounds: LeaseBounds,
+        count: Count = lambda _provider, _result: None,
     ) -> None:
         self._store = store
         self._records = records
@@ -111,6 +114,7 @@ class Leases:
         self._lanes = lanes
         self._quota = quota
         self._bounds = bounds
+        self._count = count
 
     async def grant(self, caller: Caller, credential_id: str, request: LeaseRequest) -> Granted:
         """Make material of a credential for a job. That it was made is durable before it leaves (requirement 29).
@@ -126,33 +130,35 @@ class Leases:
             Conflict: the credential was changed or removed, or the caller revoked, while the provider was asked.
             StoreUnavailable: the lease could not be recorded; no material leaves.
         """
-        principal = caller.principal
-        require(principal, Permission.USE)
-        self._quota.hit(f"{principal.kind}:{principal.id}")
-        seconds = self._check(request)
-        key = Identified(principal.workspace, credential_id, principal.teamspaces)
-        credential, unseal = await self._records.find(key)
-        self._require_usable(credential, request)
-        lease_id = str(uuid.uuid4())
-        terms = LeaseTerms(
-            seconds=seconds,
-            scope=request.scope,
-            session=f"vouch-{lease_id}",
-            source_identity=_source_identity(principal) if self._bounds.source_identity else "",
-            role_arn=request.role_arn,
-            external_id=request.external_id,
-            proven=credential.status == _VERIFIED,
-        )
-        kind = verifier_of(self._registry, credential.provider, credential.type).kind
-        payload = as_payload(kind, credential, await unseal())
-        material = await self._lease(principal.workspace, payload, terms)
-        self._require_bounded(material)
-        lease = _lease(caller, lease_id, credential, request, material)
-        record = audit.record(caller, credential.scope, audit.Action.LEASE, credential.id, _told(lease))
-        # What was true before the provider was asked may not be any more: it has to hold as the lease is recorded.
-        if not await self._store.create_lease(lease, record, made_of=credential):
-            raise Conflict("The credential, or your right to it, changed meanwhile: nothing was handed out.")
-        return Granted(lease, material)
+        with counted(self._count) as attempt:
+            principal = caller.principal
+            require(principal, Permission.USE)
+            self._quota.hit(f"{principal.kind}:{principal.id}")
+            seconds = self._check(request)
+            key = Identified(principal.workspace, credential_id, principal.teamspaces)
+            credential, unseal = await self._records.find(key)
+            attempt.provider = credential.provider or NOBODY
+            self._require_usable(credential, request)
+            lease_id = str(uuid.uuid4())
+            terms = LeaseTerms(
+                seconds=seconds,
+                scope=request.scope,
+                session=f"vouch-{lease_id}",
+                source_identity=_source_identity(principal) if self._bounds.source_identity else "",
+                role_arn=request.role_arn,
+                external_id=request.external_id,
+                proven=credential.status == _VERIFIED,
+            )
+            kind = verifier_of(self._registry, credential.provider, credential.type).kind
+            payload = as_payload(kind, credential, await unseal())
+            material = await self._lease(principal.workspace, payload, terms)
+            self._require_bounded(material)
+            lease = _lease(caller, lease_id, credential, request, material)
+            record = audit.record(caller, credential.scope, audit.Action.LEASE, credential.id, _told(lease))
+            # What was true before the provider was asked may not be any more: it has to hold as the lease is recorded.
+            if not await self._store.create_lease(lease, record, made_of=credential):
+                raise Conflict("The credential, or your right to it, changed meanwhile: nothing was handed out.")
+            return Granted(lease, material)
 
     async def list(
         self,

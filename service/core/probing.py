@@ -45,6 +45,7 @@ class Probing:
         lanes: room at the providers.
         quotas: who may ask how often.
         count: counts a verification by provider, outcome and reason.
+        clock: counts the seconds that a provider's probe took.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Probing:
         lanes: Lanes,
         quotas: Quotas,
         count: Callable[[str | None, str, str], None],
+        clock: Callable[[str, float], None] = lambda _provider, _seconds: None,
     ) -> None:
         self._registry = registry
         self._start_run = start_run
         self._lanes = lanes
         self._deadline = deadline
         self._count = count
+        self._clock = clock
         self.quotas = quotas
 
     async def ask(self, workspace: str, payload: Payload, *, scheduled: bool = False) -> Report:
@@ -87,8 +90,8 @@ class Probing:
         run.thorough = not scheduled
         async with self._lanes.enter(CALLERS_LANE if target else kind.provider, wait=scheduled):
             report = await verify(verifier, payload, run, self._deadline)
-        self._count(kind.provider, report.verdict.outcome.value, report.verdict.reason.value)
-        return report
+        self._clock(kind.provider, report.duration_ms / 1000)
+        return self._counted(report)
 
     async def ask_about_file(
         self, workspace: str, content: bytes, profile: str | None = None, *, scheduled: bool = False
@@ -105,5 +108,9 @@ class Probing:
             key, values = recognise(content, profile)
             payload = load(verifier_of(self._registry, *key).kind, values)
         except FileRefused as refused:
-            return conclude(refused.key, refused.verdict)
+            return self._counted(conclude(refused.key, refused.verdict))
         return await self.ask(workspace, payload, scheduled=scheduled)
+
+    def _counted(self, report: Report) -> Report:
+        self._count(report.provider, report.verdict.outcome.value, report.verdict.reason.value)
+        return report

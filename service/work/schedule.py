@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,6 +58,7 @@ class Schedule:
         deadline: seconds for one probe.
         idle_seconds: the longest pause between two looks.
         now: the time.
+        count: counts turns by lane and what became of them.
     """
 
     def __init__(
@@ -72,30 +74,43 @@ class Schedule:
         deadline: float,
         idle_seconds: float = 10.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        count: Callable[[str, str], None] = lambda _lane, _result: None,
     ) -> None:
         self._store = store
         self._interval = pace.interval
         self._longest = pace.longest
-        self._watcher = Watcher(store, records, verification, pace, patience=PATIENCE_SECONDS + deadline, now=now)
+        patience = PATIENCE_SECONDS + deadline
+        self._watcher = Watcher(store, records, verification, pace, patience=patience, now=now, count=count)
         self._warnings = ExpiryWarnings(store, events, warning, now=now) if warning > timedelta(0) else None
         self._claim_seconds = CLAIM_SECONDS + deadline
-        self._lanes = (*lanes, SHARED_LANE)
+        self.lanes = (*lanes, SHARED_LANE) if pace.interval > 0 else ()
+        """In which it takes turns."""
+        self._caught_up: dict[str, float] = {}
+        self._watched: dict[str, int] = {}
         self._idle_seconds = idle_seconds
         self._now = now
 
     async def run(self) -> None:
         """Work until cancelled. Nothing that goes wrong with one credential, or with the store, ends it."""
         async with asyncio.TaskGroup() as group:
-            if self._interval > 0:
-                for lane in self._lanes:
-                    group.create_task(self._keep_up(lane))
+            for lane in self.lanes:
+                group.create_task(self._keep_up(lane))
             if self._warnings is not None:
                 group.create_task(self._warnings.run())
             # With nothing to do it is at rest, and not at an end.
             await asyncio.Event().wait()
 
+    def lag(self) -> dict[str, float]:
+        """By lane, the seconds since nothing more was due in it; known from what its looks brought, not asked."""
+        return {lane: time.monotonic() - then for lane, then in self._caught_up.items()}
+
+    def watched(self) -> dict[str, int]:
+        """By lane, the credentials that were watched when it was last looked at; may be rough."""
+        return dict(self._watched)
+
     async def _keep_up(self, lane: str) -> None:
         """Take the lane's turns as they come due. One that takes long holds up no other."""
+        self._caught_up.setdefault(lane, time.monotonic())
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             under_way: set[asyncio.Task[None]] = set()
@@ -133,9 +148,11 @@ class Schedule:
         """Take turns, no more than there is room for."""
         watched = await self._store.count_watched(lane)
         limit, rest = beat(watched, self._interval, self._idle_seconds)
+        self._watched[lane] = watched
         now = self._now()
         until = now + timedelta(seconds=self._claim_seconds)
         if not watched:
+            self._caught_up[lane] = time.monotonic()
             return _Claimed([], until, rest)  # a look is a read; a claim would have to wait for the store's one writer
         turns = await self._store.claim_due(
             lane,
@@ -144,4 +161,6 @@ class Schedule:
             claim=uuid.uuid4().hex,  # a fresh one: who is late is a stranger to itself too
             limit=min(limit, room),
         )
+        if len(turns) < min(limit, room):
+            self._caught_up[lane] = time.monotonic()
         return _Claimed(turns, until, rest)

@@ -4,6 +4,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 """
 
 import asyncio
+import math
 import random
 import time
 import uuid
@@ -32,6 +33,8 @@ ATTEMPT_SECONDS = 15.0
 CLAIM_SECONDS = 120.0
 """How long nobody else delivers an event: longer than an attempt and the keeping of how it went."""
 IDLE_SECONDS = 5.0
+COUNT_SECONDS = 15.0
+"""Between two counts of what is not delivered yet."""
 MOST_AT_ONCE = 20
 _JITTER = 0.2
 _GONE = "410"
@@ -77,6 +80,9 @@ class Webhooks:
         self._idle_seconds = idle_seconds
         self._attempt_seconds = attempt_seconds
         self._now = now
+        self._counted_at = -math.inf
+        self.undelivered: int | None = None
+        """Events that were not delivered when they were last counted; None if the store could not be asked then."""
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -84,10 +90,18 @@ class Webhooks:
             taken = 0
             try:
                 taken = await self.deliver()
+                await self._look_back()
             except StoreUnavailable:
+                self.undelivered = None
                 log.warning("the webhooks can't reach the store")
             if taken < MOST_AT_ONCE:
                 await asyncio.sleep(self._idle_seconds)
+
+    async def _look_back(self) -> None:
+        """Count what is left, now and then: with a receiver that is gone it may be much."""
+        if time.monotonic() - self._counted_at >= COUNT_SECONDS:
+            self.undelivered = await self._store.count_events()
+            self._counted_at = time.monotonic()
 
     async def deliver(self) -> int:
         """Attempt what is due, at most so many at a time; how many there were."""
