@@ -95,7 +95,7 @@ def create_app(config: Config) -> web.Application:
     )
     doors = Doors(
         public=_OPERATIONS | {route.path for route in documented},
-        own=frozenset({native_routes.GOOGLE_TOKEN}),
+        own=frozenset({native_routes.GOOGLE_EXCHANGE}),
         bare=frozenset({native_routes.AWS_CREDENTIALS}),
     )
     providers = _providers(registry)

@@ -79,14 +79,19 @@ class ValidationErrorSchema(Schema):
     fields = fields.List(fields.Nested(ValidationErrorFieldSchema), required=True)  # type: ignore[assignment] # the wire's name
 
 
-class ErrorSchema(Schema):
-    """Every 4xx and 5xx."""
+class FaultSchema(Schema):
+    """What every error says, however its code is written."""
 
-    code = fields.Integer(required=True, metadata={"description": "A stable number."})
     message = fields.String(required=True)
     request_id = fields.String(required=True, metadata={"description": "Equals the X-Request-ID header."})
     validation_error = fields.Nested(ValidationErrorSchema)
     verification = fields.Nested(VerificationReportSchema)
+
+
+class ErrorSchema(FaultSchema):
+    """Every 4xx and 5xx."""
+
+    code = fields.Integer(required=True, metadata={"description": "A stable number."})
 
 
 class Part(NamedTuple):

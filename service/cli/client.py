@@ -53,7 +53,7 @@ def read_token(file: Path | None, text: str | None) -> str:
     else:
         place, found = str(file), _read(file)
     if not found.strip():
-        raise NoAnswer(f"{one_line(place)} is empty." if file else _NO_TOKEN)
+        raise NoAnswer(f"{one_line(place)} is empty." if file else _NOTHING_GIVEN)
     scheme, _, rest = found.strip().partition(" ")
     token = rest.lstrip(" ") if scheme.lower() == "bearer" else found.strip()
     if len(token) > _LONGEST_TOKEN or not _TOKEN.fullmatch(token):
@@ -61,7 +61,7 @@ def read_token(file: Path | None, text: str | None) -> str:
     return token
 
 
-_NO_TOKEN = "There is no token: name its file with --token-file or VOUCH_TOKEN_FILE, or put it in VOUCH_TOKEN."  # noqa: S105 - a sentence
+_NOTHING_GIVEN = "There is no token: name its file with --token-file or VOUCH_TOKEN_FILE, or put it in VOUCH_TOKEN."
 
 
 def _read(file: Path) -> str:

@@ -197,7 +197,11 @@ async def _take(config: Config, registry: Registry, source: Source, options: Opt
         ask: Callable[[str], Asking] | None = None
         if options.verify:
             verification = await stack.enter_async_context(verifying(inside, registry, dry_run=options.dry_run))
-            ask = lambda teamspace: Asking(verification.vets(caller, teamspace), stop.pause)  # noqa: E731 - or None
+
+            def ask_in(teamspace: str) -> Asking:
+                return Asking(verification.vets(caller, teamspace), stop.pause)
+
+            ask = ask_in
         importer = Importer(
             inside.into, caller, replace=options.replace, dry_run=options.dry_run, ask=ask, pause=stop.pause
         )

@@ -7,10 +7,9 @@ import base64
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from aiohttp import web
 from service import bootstrap
 from service.app import create_app
 from service.config import Config, CredentialsConfig, VerificationConfig
-from service.observe import logs
 from tests.api.leaks import FAULTS, Watch, hear, needles, secrets_of
 from tests.api.native import VERIFY, file_item, item, new_id, path, providers
 from tests.api.payloads import CANARY, KINDS, SAS, key_file
@@ -38,19 +36,6 @@ SECOND: dict[str, dict[str, Any]] = {
     "gcp service account": {"key_text": key_file(private_key_id="f" * 40)},
 }
 """What each kind is rotated to."""
-
-
-@pytest.fixture
-async def watch(
-    config: Config, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> AsyncIterator[Watch]:
-    """What comes out, with logging at DEBUG for everything that does not keep itself quiet."""
-    logs.configure("DEBUG", "json")
-    root = logging.getLogger()
-    root.addHandler(caplog.handler)
-    with caplog.at_level(logging.DEBUG):
-        yield Watch(Path(config.data_dir), caplog, capfd)
-    root.removeHandler(caplog.handler)
 
 
 Launch = Callable[[AwsStub], Awaitable[Vouch]]

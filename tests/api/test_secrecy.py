@@ -7,10 +7,9 @@ import base64
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,35 +20,22 @@ from service.app import create_app
 from service.auth.passwords import hash_password
 from service.config import Config, VerificationConfig
 from service.core.access import Access
-from service.observe import logs
 from tests.api.leaks import FAULTS, Watch, hear, needles, secrets_of
 from tests.api.payloads import CANARY, KINDS, create_body
 from tests.conftest import Vouch
 from tests.peers.aws_stub import AwsStub
+from verifiers.aws_role import IDENTITY
 from verifiers.settings import AwsSettings, AzureSettings, EgressSettings, GcpSettings, ProviderSettings
 
 PASSWORD = f"{CANARY} of ada"
 OWN_SECRET = f"{CANARY}/of/the/service/itself/0123456789"
 
 
-@pytest.fixture
-async def watch(
-    config: Config, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> AsyncIterator[Watch]:
-    """What comes out, with logging at DEBUG for everything that does not keep itself quiet."""
-    logs.configure("DEBUG", "json")
-    root = logging.getLogger()
-    root.addHandler(caplog.handler)
-    with caplog.at_level(logging.DEBUG):
-        yield Watch(Path(config.data_dir), caplog, capfd)
-    root.removeHandler(caplog.handler)
-
-
 Launch = Callable[[AwsStub], Awaitable[Vouch]]
 
 
 @pytest.fixture
-def launch(config: Config, watch: Watch, aiohttp_client: Any, no_aws_identity: pytest.MonkeyPatch) -> Launch:
+def launch(config: Config, watch: Watch, aiohttp_client: Any, no_aws_identity: pytest.MonkeyPatch) -> Iterator[Launch]:
     """Start a vouch whose every provider is the stub, and that shows the watch each exception of a handler."""
     no_aws_identity.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHESERVICE0000")
     no_aws_identity.setenv("AWS_SECRET_ACCESS_KEY", OWN_SECRET)
@@ -79,7 +65,10 @@ def launch(config: Config, watch: Watch, aiohttp_client: Any, no_aws_identity: p
         app.middlewares.append(show)
         return Vouch(await aiohttp_client(app), settings, key)
 
-    return run
+    # The process keeps the keys of its environment for a while.
+    IDENTITY.forget()
+    yield run
+    IDENTITY.forget()
 
 
 def wrong_bodies(kind: str) -> Iterator[dict[str, Any]]:

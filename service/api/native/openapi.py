@@ -5,10 +5,10 @@ from typing import Any
 from apispec import APISpec
 from marshmallow import Schema, fields
 
-from service.api.native.routes import AWS_CREDENTIALS, GOOGLE_TOKEN
+from service.api.native.routes import AWS_CREDENTIALS, GOOGLE_EXCHANGE
 from service.api.native.schemas import LARGEST_LIMIT, LONGEST_LEASE, LeaseRequestSchema, LeaseScopeSchema
-from service.api.native.token_exchange import ACCESS_TOKEN, GRANT
-from service.api.openapi import ErrorSchema, Part, error_responses
+from service.api.native.token_exchange import GRANT, ISSUED_TYPE
+from service.api.openapi import ErrorSchema, FaultSchema, Part, error_responses
 from service.core.resolution import Via
 from verifiers.base import CloudProvider
 from verifiers.lease_terms import LeaseAccess, MaterialForm
@@ -114,12 +114,10 @@ class ContainerCredentialsSchema(Schema):
     Expiration = fields.String(required=True, metadata={"format": "date-time"})
 
 
-class ContainerErrorSchema(ErrorSchema):
+class ContainerErrorSchema(FaultSchema):
     """An Error whose code is text, as AWS SDKs read it."""
 
-    code = fields.String(  # type: ignore[assignment] # the same member, of another type
-        required=True, metadata={"description": "A stable number, as text."}
-    )
+    code = fields.String(required=True, metadata={"description": "A stable number, as text."})
 
 
 class OAuthErrorSchema(ErrorSchema):
@@ -196,7 +194,7 @@ _FORM = {
     "required": ["grant_type", "subject_token"],
     "properties": {
         "grant_type": {"type": "string", "enum": [GRANT]},
-        "requested_token_type": {"type": "string", "enum": [ACCESS_TOKEN]},
+        "requested_token_type": {"type": "string", "enum": [ISSUED_TYPE]},
         "subject_token": {"type": "string", "format": "password", "description": "Your API key or token."},
         "subject_token_type": {"type": "string"},
         "audience": {"type": "string"},
@@ -262,7 +260,7 @@ _PATHS = {
             ],
         ),
     },
-    GOOGLE_TOKEN: {
+    GOOGLE_EXCHANGE: {
         "post": _operation(
             "exchange_google_token",
             "A lease as Google's libraries ask for it (token exchange, RFC 8693)",

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from service.api.errors import Failure
 from service.api.native import cursors
-from service.api.native.token_exchange import ACCESS_TOKEN
+from service.api.native.token_exchange import ISSUED_TYPE
 from service.core.kept import Lease, ListedLease
 from service.core.leases import Granted
 from service.core.resolution import Resolved
@@ -106,7 +106,7 @@ def exchanged_token(material: Material, seconds: int) -> web.Response:
     return _json(
         {
             "access_token": material.values["access_token"],
-            "issued_token_type": ACCESS_TOKEN,
+            "issued_token_type": ISSUED_TYPE,
             "token_type": "Bearer",
             "expires_in": seconds,
         }

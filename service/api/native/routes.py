@@ -12,7 +12,7 @@ OAUTH_PREFIX = "/v1/google"
 """Whose errors carry OAuth's fields too."""
 
 AWS_CREDENTIALS = "/v1/aws/credentials"
-GOOGLE_TOKEN = "/v1/google/token"  # noqa: S105 - a path
+GOOGLE_EXCHANGE = "/v1/google/token"
 
 ROUTES = [
     web.get("/v1/credentials", credentials.get_credentials),
@@ -29,5 +29,5 @@ ROUTES = [
     web.post("/v1/credentials/{id:[^/]+}/lease", handlers.post_lease),
     web.get("/v1/leases", handlers.get_leases),
     web.get(AWS_CREDENTIALS, handlers.get_aws_credentials, allow_head=False),  # a HEAD would make a lease for nobody
-    web.post(GOOGLE_TOKEN, handlers.post_google_token),
+    web.post(GOOGLE_EXCHANGE, handlers.post_google_token),
 ]

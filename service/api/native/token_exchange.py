@@ -7,7 +7,7 @@ from typing import Final
 from service.core.errors import Invalid, NotAuthenticated
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
+ISSUED_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"
 
 FIELDS: Final = ("grant_type", "requested_token_type", "subject_token", "subject_token_type", "audience", "scope")
 _NAME = re.compile(r"[a-z_]{1,40}")
@@ -27,8 +27,8 @@ def subject_token(form: Mapping[str, str]) -> str:
     wrong = {name if _NAME.fullmatch(name) else "body": "Unknown field." for name in form if name not in FIELDS}
     if form.get("grant_type") != GRANT:
         wrong["grant_type"] = f"Must be {GRANT}."
-    if form.get("requested_token_type", ACCESS_TOKEN) != ACCESS_TOKEN:
-        wrong["requested_token_type"] = f"Must be {ACCESS_TOKEN}."
+    if form.get("requested_token_type", ISSUED_TYPE) != ISSUED_TYPE:
+        wrong["requested_token_type"] = f"Must be {ISSUED_TYPE}."
     if wrong:
         raise Invalid(wrong)
     token = form.get("subject_token", "").strip()
